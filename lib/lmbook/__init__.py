@@ -1,0 +1,1 @@
+"""The glue between the chapters, papermill and Jupyter Book; the library never imports it."""

@@ -1,0 +1,1 @@
+"""The training dynamics of language models: models, observation, measures, claims."""

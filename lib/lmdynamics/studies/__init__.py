@@ -1,0 +1,1 @@
+"""One file per empirical chapter: settings and seeds in, a tidy table out."""
