@@ -1,0 +1,148 @@
+"""What a number depends on: the code that computed it, the versions it ran with, the machine.
+
+Code is compared by meaning: comments, formatting and docstrings are left out, so that only an edit that can
+change a number changes a fingerprint. Imports are read from the source, never run; an import made by a string
+(`importlib.import_module`) is not seen.
+"""
+
+import ast
+import datetime
+import hashlib
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGE = "lmdynamics"
+_FOLDER = Path(__file__).parent
+_NEVER_IN_A_NUMBER = {f"{PACKAGE}.progress"}  # shows how far the work is; an edit of it re-runs nothing
+_VERSIONS = ("lmdynamics", "numpy", "scipy", "spacy", "torch")
+
+
+def code_fingerprint(*modules: str) -> str:
+    """Fingerprint of some modules of this package and of all of the package that they import.
+
+    Parameters
+    ----------
+    modules
+        Dotted names, such as `lmdynamics.similarity`; their order does not matter.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; the same until an edit changes what the code does.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_with_imports(modules)):
+        digest.update(f"{name}\n{_essence(_source(name))}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def imported_modules(source: str, *, package: str = "") -> set[str]:
+    """Return the modules of this package that some source text imports itself, anywhere in it.
+
+    Parameters
+    ----------
+    source
+        Python source: a module's, or a chapter's code cells joined by newlines.
+    package
+        The package that the source is in, from which its relative imports start.
+
+    Returns
+    -------
+    set of str
+        Dotted names, packages included: importing `lmdynamics.studies.x` runs `lmdynamics.studies` too.
+    """
+    named = {name for node in ast.walk(ast.parse(source)) for name in _named(node, package)}
+    return {name for name in named if _path(name) is not None}
+
+
+def provenance() -> dict[str, str]:
+    """Return versions, machine and date (UTC, to the second), to be kept beside a recorded result."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in _VERSIONS},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "accelerator": _accelerator(),
+    }
+
+
+def _with_imports(modules: tuple[str, ...]) -> set[str]:
+    found: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        package = name if _is_package(name) else name.rpartition(".")[0]
+        waiting |= imported_modules(_source(name), package=package) - found - _NEVER_IN_A_NUMBER
+    return found
+
+
+def _named(node: ast.AST, package: str) -> Iterator[str]:
+    """Yield each dotted name under this package that an import statement may load, parents included."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        names = [f"{base}.{alias.name}" for alias in node.names]
+    else:
+        return
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == PACKAGE:
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _path(name: str) -> Path | None:
+    """Return the file of a module of this package, None where there is no such module."""
+    stem = _FOLDER.joinpath(*name.split(".")[1:])
+    candidates = (
+        (stem.with_suffix(".py"), stem / "__init__.py") if stem != _FOLDER else (stem / "__init__.py",)
+    )
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _is_package(name: str) -> bool:
+    path = _path(name)
+    return path is not None and path.name == "__init__.py"
+
+
+def _source(name: str) -> str:
+    path = _path(name) if name.split(".")[0] == PACKAGE else None
+    if path is None:
+        raise ValueError(
+            f"need the name of a module of {PACKAGE}, such as {PACKAGE}.provenance, got {name!r}"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def _essence(source: str) -> str:
+    """Return the source without comments, formatting and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
+    return ast.unparse(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    # A docstring, or a bare string under a dataclass field: neither does anything.
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _accelerator() -> str:
+    import torch  # takes seconds, and the fingerprints above do not need it
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
