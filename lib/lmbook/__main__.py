@@ -1,0 +1,94 @@
+"""Run one chapter with other parameters: `python -m lmbook run chapters/<chapter>.md -p epochs 5`.
+
+Exit status: 0 when the chapter ran and its page was built, 1 when a cell failed, 2 when the call was refused.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lmbook import chapters, extension, parameters
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser, call = _parsed(arguments)
+    try:
+        root = chapters.project_root(call.chapter)
+        notebook = chapters.read(call.chapter.read_text(encoding="utf-8"))
+        values = parameters.parse(notebook, call.parameters)
+    except (OSError, parameters.ParameterError) as error:
+        parser.exit(2, f"lmbook run: {error}\n")
+    if call.list:
+        print(parameters.table(parameters.declared(notebook)))
+        return 0
+    output = call.output or root / "_build" / "runs" / f"{call.chapter.stem}.ipynb"
+    try:
+        run = chapters.execute(notebook, _absolute(values, root), root=root, label=call.chapter.stem)
+    except chapters.ChapterFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    chapters.write(run, output.absolute())
+    print(f"notebook: {output}")
+    print(f"page:     {_page(call.chapter.resolve(), output.absolute(), root)}")
+    return 0
+
+
+def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(prog="python -m lmbook", description=__doc__)
+    run = parser.add_subparsers(required=True).add_parser("run", help="run one chapter")
+    run.add_argument("chapter", type=Path, help="the chapter's text, chapters/....md")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="give one parameter another value; a list as 0,1,2",
+    )
+    run.add_argument(
+        "-o", dest="output", type=Path, metavar="OUT.ipynb", help="where the executed notebook goes"
+    )
+    run.add_argument("--list", action="store_true", help="list the chapter's parameters and stop")
+    return run, parser.parse_args(arguments)
+
+
+def _absolute(values: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Return the values with paths as seen from the project's root, where chapters run."""
+    if Path.cwd() == root:
+        return values
+    named = {name: value for name, value in values.items() if isinstance(value, str) and Path(value).exists()}
+    return values | {name: str(Path(value).absolute()) for name, value in named.items()}
+
+
+def _page(chapter: Path, executed: Path, root: Path) -> Path:
+    """Build the page of an executed chapter, with its bibliography, beside the notebook; return its path."""
+    with tempfile.TemporaryDirectory() as folder:
+        book = Path(folder)
+        pages = [chapter.relative_to(root), Path("chapters/references.md")]
+        for name in (*pages, Path("_config.yml"), Path("references.bib")):
+            (book / name).parent.mkdir(exist_ok=True)
+            shutil.copy(root / name, book / name)
+        contents = {"format": "jb-article", "root": str(pages[0]), "sections": [{"file": str(pages[1])}]}
+        (book / "_toc.yml").write_text(yaml.safe_dump(contents))
+        subprocess.run(
+            [sys.executable, "-m", "jupyter_book", "build", "-qq", str(book)],
+            env=os.environ | {extension.EXECUTED: str(executed)},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        html = executed.with_suffix("")
+        shutil.copytree(book / "_build" / "html", html, dirs_exist_ok=True)
+    return html / pages[0].with_suffix(".html")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Chapters as notebooks: read from their text, run by papermill, kept so that nothing is run twice.
+
+What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the chapter
+imports, directly or not, and the versions of Python, NumPy and PyTorch; prose does not count.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import nbformat
+import papermill
+import plotly.io
+from IPython.core.inputtransformer2 import TransformerManager
+from jupytext.myst import myst_to_notebook
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from lmbook import parameters as declarations
+from lmbook.following import following
+from lmdynamics.provenance import code_fingerprint, imported_modules
+
+CACHE = "LMDYNAMICS_CACHE"
+SCALE = "LMBOOK_SCALE"
+INJECTED = "injected-parameters"
+PLOTLY = "application/vnd.plotly.v1+json"
+
+
+class ChapterFailed(Exception):
+    """A cell raised, or the kernel died; the message holds the cell and its traceback."""
+
+
+def read(text: str) -> NotebookNode:
+    """Return a chapter, or a page without code, as a notebook that has not been run."""
+    notebook = myst_to_notebook(text, add_source_map=True)
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])
+    if code_cells(notebook):
+        notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    return notebook
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the code cells of a notebook, without the one in which papermill puts parameters."""
+    return [c for c in notebook.cells if c.cell_type == "code" and INJECTED not in c.metadata.get("tags", [])]
+
+
+def project_root(path: Path) -> Path:
+    """Return the nearest folder at or above a path that holds the book's `_config.yml`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    for folder in (path.resolve(), *path.resolve().parents):
+        if (folder / "_config.yml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"need a chapter inside a book, got {path} with no _config.yml in any folder above it"
+    )
+
+
+def cache_folder(root: Path) -> Path:
+    """Return the folder of all that is kept between runs: `LMDYNAMICS_CACHE`, else `.cache` in the project."""
+    return Path(os.environ.get(CACHE) or root / ".cache")
+
+
+def book_parameters(notebook: NotebookNode) -> dict[str, Any]:
+    """Return what the whole book is built with, as far as the chapter declares it: `LMBOOK_SCALE` as `scale`."""
+    scale = os.environ.get(SCALE)
+    return (
+        declarations.parse(notebook, [("scale", scale)])
+        if scale and "scale" in declarations.declared(notebook)
+        else {}
+    )
+
+
+def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
+    """Return what a run is kept under: 16 hexadecimal digits."""
+    sources = [cell.source for cell in code_cells(notebook)]
+    depends_on = {
+        "cells": sources,
+        "parameters": parameters,
+        "library": code_fingerprint(*_imports(sources)),
+        "versions": [sys.version_info[:2], version("numpy"), version("torch")],
+    }
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def stored(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path) -> Path:
+    """Return where the run of a chapter is kept, whether or not there is one yet."""
+    return cache_folder(root) / "executed" / f"{key(notebook, parameters)}.ipynb"
+
+
+def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> NotebookNode:
+    """Run a chapter from the project's root and return it with its outputs; progress goes to the terminal.
+
+    Raises
+    ------
+    ChapterFailed
+        If a cell raises or the kernel dies.
+    """
+    with environment(root), following(label):
+        try:
+            return papermill.execute_notebook(
+                notebook, None, parameters, kernel_name="python3", cwd=str(root), progress_bar=False
+            )
+        except (PapermillExecutionError, DeadKernelError) as error:
+            raise ChapterFailed(f"{label} failed. {str(error).strip().strip('-').strip()}") from None
+
+
+def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> NotebookNode:
+    """Return a chapter's kept run, running it first where there is none. Raises what `execute` raises."""
+    path = stored(notebook, parameters, root=root)
+    if not path.exists():
+        write(execute(notebook, parameters, root=root, label=label), path)
+    return nbformat.read(path, as_version=4)
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    nbformat.write(notebook, partial)
+    partial.replace(path)
+
+
+def merged(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
+    """Return a chapter's text as it is now with the outputs of its run, made ready for a page.
+
+    The cell in which papermill put parameters stays, after the one that it overrides.
+    """
+    page = copy.deepcopy(notebook)
+    for cell, ran in zip(code_cells(page), code_cells(run), strict=True):
+        cell.execution_count = ran.execution_count
+        cell.outputs = [_for_a_page(output) for output in ran.outputs]
+    for injected in (cell for cell in run.cells if INJECTED in cell.metadata.get("tags", [])):
+        tagged = (i for i, cell in enumerate(page.cells) if declarations.TAG in cell.metadata.tags)
+        at = next(tagged, -1) + 1
+        page.cells.insert(at, injected)
+        page.metadata.source_map.insert(at, page.metadata.source_map[max(at - 1, 0)])
+    return page
+
+
+@contextmanager
+def environment(root: Path) -> Iterator[None]:
+    """Set what a kernel needs to know, where the user has not: the cache, and figures as data."""
+    wanted = {CACHE: str(cache_folder(root)), "PLOTLY_RENDERER": "plotly_mimetype"}
+    added = {name: value for name, value in wanted.items() if not os.environ.get(name)}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _imports(sources: list[str]) -> set[str]:
+    """Return the modules of the library that code cells import; a cell that is no Python fails when it is run."""
+    found: set[str] = set()
+    for source in sources:
+        with suppress(SyntaxError):
+            found |= imported_modules(TransformerManager().transform_cell(source))
+    return found
+
+
+def _for_a_page(output: NotebookNode) -> NotebookNode:
+    """Return an output with a Plotly figure drawn as HTML, beside its static twin where it has one.
+
+    An interactive figure that also shows itself as an image is seen as that image in print.
+    """
+    figure = output.get("data", {}).get(PLOTLY)
+    if figure is None:
+        return output
+    html = plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, auto_play=False, validate=False)
+    twin = next((mime for mime in ("image/svg+xml", "image/png") if mime in output.data), None)
+    if twin:
+        html = f'<div class="screen-only">{html}</div><div class="print-only">{_image(twin, output.data[twin])}</div>'
+    return nbformat.v4.new_output("display_data", {"text/html": html})
+
+
+def _image(mime: str, data: str) -> str:
+    content = f"utf8,{quote(data)}" if mime == "image/svg+xml" else f"base64,{data}"
+    return f'<img alt="The interactive figure, as an image." src="data:{mime};{content}">'

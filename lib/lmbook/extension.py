@@ -1,0 +1,136 @@
+"""The Sphinx extension of the book: each chapter is run as it is read, and no page needs another host."""
+
+import os
+import shutil
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils.nodes import document
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+from lmbook import chapters
+
+EXECUTED = "LMBOOK_EXECUTED"  # a notebook that was run already, and is to be shown as it is
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the hooks."""
+    app.connect("builder-inited", _add_style)
+    app.connect("env-get-outdated", _outdated)
+    app.connect("source-read", _read)
+    app.connect("html-page-context", _offer_notebook, priority=400)  # before the theme makes its buttons
+    app.connect("html-page-context", _stay_local, priority=900)  # after everybody has added scripts
+    app.connect("build-finished", _copy_scripts)
+    app.connect("build-finished", _fail_after_a_failed_chapter)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _add_style(app: Sphinx) -> None:
+    app.config.html_static_path.append(str(files("lmbook") / "static"))
+    app.add_css_file("book.css")
+
+
+def _outdated(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """Return the chapters that would be run, or shown, under another key than when they were last read."""
+    return [
+        name
+        for name in env.found_docs - added - changed
+        if _note(env, name).get("stored") != _stored(app, name)
+    ]
+
+
+def _stored(app: Sphinx, docname: str) -> str | None:
+    """Return the path under which a chapter's run is kept; None where there is no run, or nothing to run."""
+    notebook = chapters.read(Path(app.env.doc2path(docname)).read_text(encoding="utf-8"))
+    if not chapters.code_cells(notebook):
+        return None
+    path = chapters.stored(notebook, chapters.book_parameters(notebook), root=Path(app.srcdir))
+    return str(path) if path.exists() else "none yet"
+
+
+def _read(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Replace a chapter's text by its executed notebook, which the parser then reads as one."""
+    notebook = chapters.read(source[0])
+    if chapters.code_cells(notebook):
+        notebook = _executed(app, docname, notebook)
+    source[0] = nbformat.writes(notebook)
+
+
+def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    root = Path(app.srcdir)
+    if ready := os.environ.get(EXECUTED):
+        path = Path(ready)
+        run = nbformat.read(path, as_version=4)
+    else:
+        parameters = chapters.book_parameters(notebook)
+        path = chapters.stored(notebook, parameters, root=root)
+        try:
+            run = chapters.executed(notebook, parameters, root=root, label=docname)
+        except chapters.ChapterFailed as failure:
+            print(f"\n{failure}\n", file=sys.stderr)
+            _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
+            return notebook
+    _note(app.env, docname)["stored"] = str(path)
+    runtime = run.metadata.papermill.duration
+    _note_run(app.env, docname, succeeded=True, runtime=runtime, when=path.stat().st_mtime)
+    return chapters.merged(notebook, run)
+
+
+def _note(env: BuildEnvironment, docname: str) -> dict[str, Any]:
+    return NbMetadataCollector.get_doc_data(env)[docname]
+
+
+def _note_run(
+    env: BuildEnvironment, docname: str, *, succeeded: bool, runtime: float | None, when: float
+) -> None:
+    """Give the table of execution times its row."""
+    row = {"mtime": when, "runtime": runtime, "method": "papermill", "succeeded": succeeded}
+    NbMetadataCollector.set_exec_data(env, docname, {**row, "error": None, "traceback": None})
+
+
+def _offer_notebook(
+    app: Sphinx, pagename: str, template: str, context: dict, doctree: document | None
+) -> None:
+    path = doctree is not None and _note(app.env, pagename).get("stored")
+    if path:
+        offered = Path(app.outdir, "_sources", f"{pagename}.ipynb")
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, offered)
+        context["ipynb_source"] = f"{pagename}.ipynb"
+
+
+def _stay_local(app: Sphinx, pagename: str, template: str, context: dict, doctree: document | None) -> None:
+    """Drop Thebe, which loads itself from elsewhere, and add Plotly's script where there is a figure for it."""
+    for kind in ("script_files", "css_files"):
+        context[kind][:] = [file for file in context[kind] if not _is_thebe(file)]
+    if "plotly-graph-div" in context.get("body", ""):
+        app.add_js_file("plotly.min.js")
+
+
+def _is_thebe(file: Any) -> bool:
+    return "thebe" in f"{file} {getattr(file, 'attributes', {}).get('body', '')}".lower()
+
+
+def _copy_scripts(app: Sphinx, exception: Exception | None) -> None:
+    """Take MathJax and Plotly from their Python packages; as static files every page would load them."""
+    static = Path(app.outdir, "_static")
+    if exception or app.builder.format != "html" or (static / "plotly.min.js").exists():
+        return
+    shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), static)
+    mathjax, fonts = Path(str(files("mathjax"))) / "static" / "mathjax" / "es5", "output/chtml/fonts/woff-v2"
+    shutil.copytree(mathjax / fonts, static / "mathjax" / fonts, dirs_exist_ok=True)
+    shutil.copy(mathjax / "tex-mml-chtml.js", static / "mathjax")
+
+
+def _fail_after_a_failed_chapter(app: Sphinx, exception: Exception | None) -> None:
+    runs = [data.get("exec_data") for data in NbMetadataCollector.get_doc_data(app.env).values()]
+    if any(run and not run["succeeded"] for run in runs):
+        app.statuscode = 1
