@@ -1,0 +1,417 @@
+"""Text as arrays: words, sentences, articles, tags and syntactic heads, one row per token.
+
+`load` reads any corpus the project knows by name, a folder of ``.txt`` files,
+or a MediaWiki dump, into one type, `Corpus`. What it has read it keeps in the
+cache as one Parquet table, named by a fingerprint of the source's bytes, the
+tools and the rules applied, so a change in any of them reads the source again.
+"""
+
+import bz2
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import chain, islice
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+from jaxtyping import Int8, Int32, Int64
+
+from lmdynamics import annotation, downloads, wikipedia
+from lmdynamics.annotation import Batch, Column
+from lmdynamics.paths import cache_directory
+from lmdynamics.wikipedia import Document
+
+PARTS = ("train", "dev", "test")
+"""The parts of a corpus; the codes of `Corpus.parts` index it."""
+
+READING = 1
+"""The version of the rules in this module and in `annotation`; raise it when what they give changes."""
+
+_LONGEST_PARAGRAPH = 20_000  # characters
+
+Progress = Callable[[int, int | None], None]
+"""Called with the articles done and, where it is known, their number."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corpus:
+    """Tokens in reading order, and everything that is known about them.
+
+    No article and no sentence is empty, and the words are sorted.
+
+    Raises
+    ------
+    ValueError
+        If a column does not align with the tokens, or offsets do not cover them.
+    """
+
+    name: str
+    words: tuple[str, ...]  # the types
+    tokens: Int32[np.ndarray, " _"]  # index into words
+    sentences: Int64[np.ndarray, " _"]  # token at which each sentence begins, and the number of tokens
+    articles: Int64[np.ndarray, " _"]  # sentence at which each article begins, and the number of sentences
+    titles: tuple[str, ...]  # of the articles
+    tags: Mapping[str, Column]  # pos (17 classes of Universal Dependencies), tag (Penn Treebank)
+    heads: Int32[np.ndarray, " _"] | None  # index in the sentence; a root is its own head
+    parts: Int8[np.ndarray, " _"] | None  # of each sentence, where the corpus says so; index into PARTS
+    fingerprint: str  # of source, tools and rules
+
+    def __post_init__(self) -> None:
+        tokens, sentences = len(self.tokens), len(self.sentences) - 1
+        _check_codes("tokens", self.tokens, len(self.words), tokens)
+        _check_offsets("sentences", self.sentences, tokens)
+        _check_offsets("articles", self.articles, sentences)
+        if len(self.titles) != len(self.articles) - 1:
+            raise ValueError(
+                f"each of {len(self.articles) - 1} articles needs a title, got {len(self.titles)}"
+            )
+        for name, column in self.tags.items():
+            _check_codes(f"tags {name!r}", column.codes, len(column.values), tokens)
+        if self.heads is not None:
+            _check_codes(
+                "heads", self.heads, np.repeat(np.diff(self.sentences), np.diff(self.sentences)), tokens
+            )
+        if self.parts is not None:
+            _check_codes("parts", self.parts, len(PARTS), sentences)
+
+    @property
+    def topics(self) -> Column:
+        """The article of each token: the thesis's topic tag. Values are `titles`, in their order."""
+        lengths = np.diff(self.sentences[self.articles])
+        return Column(self.titles, np.repeat(np.arange(len(self.titles), dtype=np.int32), lengths))
+
+
+class _Reader(NamedTuple):
+    """How to read one source."""
+
+    name: str
+    fingerprint: str  # of the source's bytes
+    documents: Callable[[], Iterator[Document]]
+    articles: int | None = None  # how many, where it is known
+    cut: bool = True  # whether paragraphs are still to be cut into tokens
+
+
+def load(
+    name_or_path: str | Path = "wikipedia-sample",
+    *,
+    articles: int | None = None,
+    annotate: bool = True,
+    lowercase: bool = True,
+    progress: Progress | None = None,
+) -> Corpus:
+    """A corpus, from the cache or from its source.
+
+    Parameters
+    ----------
+    name_or_path
+        One of `NAMES`, a folder of ``.txt`` files (UTF-8, one article each, in
+        order of name), or a MediaWiki dump (``.xml`` or ``.xml.bz2``).
+    articles
+        Read only so many from the beginning (of each part, where the corpus
+        comes in parts); None for all.
+    annotate
+        Add the tags and heads of a spaCy model, which takes about a minute per
+        million tokens and core. Without it sentences are found by rule.
+    lowercase
+        Lower-case the words. Tags are always found on the words as written.
+    progress
+        Told how far the reading is.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, the source holds no text or cannot be decoded,
+        or the cached table is damaged.
+    lmdynamics.downloads.DownloadError
+        If a file of a known corpus is not to be had.
+    """
+    if articles is not None and articles < 1:
+        raise ValueError(f"articles must be at least 1, or None for all, got {articles}")
+    reader = _reader(name_or_path)
+    fingerprint = _fingerprint(reader, articles=articles, annotate=annotate, lowercase=lowercase)
+    path = cache_directory() / "corpora" / f"{reader.name}-{fingerprint[:16]}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # who comes second waits and reads
+        if path.exists():
+            return read(path)
+        corpus = _from_source(
+            reader, fingerprint, articles=articles, annotate=annotate, lowercase=lowercase, progress=progress
+        )
+        write(corpus, path)
+    return corpus
+
+
+def write(corpus: Corpus, path: Path) -> None:
+    """Keep a corpus as a Parquet table with one row per token; the file appears whole or not at all."""
+    columns = {"word": Column(corpus.words, corpus.tokens), **corpus.tags}
+    arrays = {
+        name: pa.DictionaryArray.from_arrays(c.codes, pa.array(c.values)) for name, c in columns.items()
+    }
+    arrays["sentence_start"] = _marks(corpus.sentences, len(corpus.tokens))
+    arrays["article_start"] = _marks(corpus.sentences[corpus.articles], len(corpus.tokens))
+    if corpus.heads is not None:
+        arrays["head"] = pa.array(corpus.heads)
+    if corpus.parts is not None:
+        arrays["part"] = pa.array(np.repeat(corpus.parts, np.diff(corpus.sentences)))
+    about = {"name": corpus.name, "titles": corpus.titles, "fingerprint": corpus.fingerprint}
+    table = pa.table(arrays).replace_schema_metadata({"corpus": json.dumps(about)})
+    being_written = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, being_written, compression="zstd", write_page_checksum=True)
+        being_written.replace(path)
+    finally:
+        being_written.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Corpus:
+    """A corpus that `write` kept.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        about = json.loads(table.schema.metadata[b"corpus"])
+        words = _column(table, "word")
+        sentences = _offsets_of(table["sentence_start"].to_numpy())
+        parts = _array(table, "part")
+        return Corpus(
+            name=about["name"],
+            words=words.values,
+            tokens=words.codes,
+            sentences=sentences,
+            articles=np.searchsorted(sentences, _offsets_of(table["article_start"].to_numpy())),
+            titles=tuple(about["titles"]),
+            tags={name: _column(table, name) for name in ("pos", "tag") if name in table.column_names},
+            heads=_array(table, "head"),
+            parts=None if parts is None else parts[sentences[:-1]],
+            fingerprint=about["fingerprint"],
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is a damaged table of a corpus ({error}); delete it and load again"
+        ) from error
+
+
+def _from_source(
+    reader: _Reader,
+    fingerprint: str,
+    *,
+    articles: int | None,
+    annotate: bool,
+    lowercase: bool,
+    progress: Progress | None,
+) -> Corpus:
+    titles, parts, batches = [], [], []
+    total = reader.articles if articles is None else min(articles, reader.articles or articles)
+    documents = _first(reader.documents(), articles)
+    for about, batch in _annotated(documents, tags=annotate, cut=reader.cut):
+        batches.append(batch)
+        titles += [document.title for document in about]
+        parts += [document.part for document in about]
+        if progress:
+            progress(len(titles), total)
+    if not batches:
+        raise ValueError(f"a corpus needs text, got none in {reader.name!r}")
+    words = annotation.merged([batch.words for batch in batches])
+    if lowercase:
+        words = annotation.merged([Column(tuple(map(str.lower, words.values)), words.codes)])
+    sentences = _offsets_of(np.concatenate([batch.sentence_starts for batch in batches]))
+    offsets = np.cumsum([0, *chain.from_iterable(batch.document_lengths for batch in batches)])
+    article_offsets = np.searchsorted(sentences, offsets)
+    return Corpus(
+        name=reader.name,
+        words=words.values,
+        tokens=words.codes,
+        sentences=sentences,
+        articles=article_offsets,
+        titles=tuple(titles),
+        tags={name: annotation.merged([b.tags[name] for b in batches]) for name in batches[0].tags},
+        heads=_heads(batches, sentences) if annotate else None,
+        parts=_parts(parts, np.diff(article_offsets)),
+        fingerprint=fingerprint,
+    )
+
+
+def _first(documents: Iterable[Document], articles: int | None) -> Iterator[Document]:
+    """The first articles that hold text, of each part where there are parts."""
+    taken: Counter[str | None] = Counter()
+    for document in documents:
+        if document.paragraphs and (articles is None or taken[document.part] < articles):
+            taken[document.part] += 1
+            yield document
+        if document.part is None and taken[None] == articles:
+            return
+
+
+def _annotated(
+    documents: Iterable[Document], *, tags: bool, cut: bool
+) -> Iterator[tuple[list[Document], Batch]]:
+    """Batches of documents with their arrays; by all processors as soon as there is a second batch."""
+    batches = annotation.batches(documents)
+    begun = list(islice(batches, 2))
+    processes = 1 if len(begun) < 2 else -1
+    work = (joblib.delayed(_annotated_batch)(batch, tags, cut) for batch in chain(begun, batches))
+    return joblib.Parallel(n_jobs=processes, return_as="generator")(work)
+
+
+def _annotated_batch(batch: list[Document], tags: bool, cut: bool) -> tuple[list[Document], Batch]:
+    about = [document._replace(paragraphs=[]) for document in batch]  # the text need not travel back
+    return about, annotation.annotated(batch, tags=tags, cut=cut)
+
+
+def _heads(batches: list[Batch], sentences: np.ndarray) -> np.ndarray:
+    """Heads counted from the beginning of their sentence, from heads counted from that of their batch."""
+    begins = np.cumsum([0, *(len(batch.sentence_starts) for batch in batches)])
+    absolute = np.concatenate([batch.heads + begin for batch, begin in zip(batches, begins, strict=False)])
+    return (absolute - np.repeat(sentences[:-1], np.diff(sentences))).astype(np.int32)
+
+
+def _parts(of_articles: list[str | None], sentences: np.ndarray) -> np.ndarray | None:
+    if None in of_articles:
+        return None
+    return np.repeat(np.array([PARTS.index(part) for part in of_articles], np.int8), sentences)
+
+
+def _offsets_of(starts: np.ndarray) -> np.ndarray:
+    """Offsets from marks: where something begins, and the end."""
+    return np.append(np.flatnonzero(starts), len(starts))
+
+
+def _marks(offsets: np.ndarray, tokens: int) -> pa.Array:
+    marks = np.zeros(tokens, bool)
+    marks[offsets[:-1]] = True
+    return pa.array(marks)
+
+
+def _column(table: pa.Table, name: str) -> Column:
+    chunks = table[name].chunks
+    return annotation.merged(Column(tuple(c.dictionary.to_pylist()), c.indices.to_numpy()) for c in chunks)
+
+
+def _array(table: pa.Table, name: str) -> np.ndarray | None:
+    return table[name].to_numpy() if name in table.column_names else None
+
+
+def _check_codes(what: str, codes: np.ndarray, below: Any, length: int) -> None:
+    if len(codes) != length:
+        raise ValueError(f"{what} must have {length} entries to align, got {len(codes)}")
+    if ((codes < 0) | (codes >= below)).any():
+        raise ValueError(f"{what} must index what they name, got codes from {codes.min()} to {codes.max()}")
+
+
+def _check_offsets(what: str, offsets: np.ndarray, end: int) -> None:
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 1).any():
+        raise ValueError(f"{what} must rise from 0 to {end} without an empty one, got {offsets}")
+
+
+def _fingerprint(reader: _Reader, *, annotate: bool, **settings: Any) -> str:
+    rules = [READING, wikipedia.CLEANING, version("spacy"), version("mwparserfromhell")]
+    model = annotation.model_name() if annotate else None
+    return _sha256(json.dumps([reader.name, reader.fingerprint, rules, model, settings], sort_keys=True))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _reader(name_or_path: str | Path) -> _Reader:
+    if name_or_path in _KNOWN:
+        return _KNOWN[str(name_or_path)]()
+    path = Path(name_or_path)
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file() and path.suffix in (".xml", ".bz2"):
+        return _dump(path, name=path.name.split(".")[0])
+    raise ValueError(
+        f"a corpus is one of {', '.join(NAMES)}, a folder of .txt files or a MediaWiki dump "
+        f"(.xml, .xml.bz2), got {str(name_or_path)!r}"
+    )
+
+
+def _wikipedia_sample() -> _Reader:
+    gensim = importlib.util.find_spec("gensim")  # found, not imported: that takes seconds
+    if gensim is None or gensim.origin is None:
+        raise ModuleNotFoundError("corpus 'wikipedia-sample' is part of the package gensim; install gensim")
+    name = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    path = Path(gensim.origin).parent / "test" / "test_data" / name
+    return _dump(path, name="wikipedia-sample", articles=105)
+
+
+def _dump(path: Path, *, name: str, articles: int | None = None) -> _Reader:
+    def documents() -> Iterator[Document]:
+        with bz2.open(path) if path.suffix == ".bz2" else path.open("rb") as file:
+            yield from wikipedia.dump(file)
+
+    return _Reader(name, downloads.sha256(path), documents, articles)
+
+
+def _wikitext_2() -> _Reader:
+    files = {part: f"wikitext-2/wiki.{'valid' if part == 'dev' else part}.tokens" for part in PARTS}
+
+    def documents() -> Iterator[Document]:
+        for part, name in files.items():
+            with downloads.open_text(downloads.fetch(name)) as file:
+                yield from wikipedia.wikitext_lines(file, part)
+
+    sources = _sha256("".join(downloads.SOURCES[name].sha256 for name in files.values()))
+    return _Reader("wikitext-2", sources, documents, 720, cut=False)
+
+
+def _enwiki_2014() -> _Reader:
+    name = "enwiki-2014-long/enwiki-2014-long.txt"
+
+    def documents() -> Iterator[Document]:
+        with downloads.open_text(downloads.fetch(name)) as file:
+            yield from wikipedia.doc_blocks(file)
+
+    return _Reader("enwiki-2014", downloads.SOURCES[name].sha256, documents, 5753)
+
+
+def _folder(folder: Path) -> _Reader:
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise ValueError(f"a folder of text needs .txt files, one article each, got none in {folder}")
+
+    def documents() -> Iterator[Document]:
+        for file in files:
+            try:
+                yield Document(file.stem, _plain_paragraphs(file.read_text(encoding="utf-8-sig")))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file} must be UTF-8 text ({error}); save it as UTF-8") from error
+
+    sources = _sha256("".join(file.name + downloads.sha256(file) for file in files))
+    return _Reader(folder.resolve().name, sources, documents, len(files))
+
+
+def _plain_paragraphs(text: str) -> list[str]:
+    """Paragraphs stand between blank lines; what is too long to parse at once is cut between words."""
+    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
+    return [paragraph for block in blocks if block for paragraph in _pieces(block)]
+
+
+def _pieces(block: str) -> list[str]:
+    return [block] if len(block) <= _LONGEST_PARAGRAPH else wrap(block, _LONGEST_PARAGRAPH)
+
+
+_KNOWN: dict[str, Callable[[], _Reader]] = {
+    "wikipedia-sample": _wikipedia_sample,
+    "wikitext-2": _wikitext_2,
+    "enwiki-2014": _enwiki_2014,
+}
+NAMES = tuple(_KNOWN)
+"""The corpora known by name."""

@@ -1,0 +1,163 @@
+"""Files of the known corpora: found in a folder, or fetched, and always checked.
+
+A file is named as in ``data/README.md``, for instance
+``wikitext-2/wiki.train.tokens``. It is looked for in the folder that the
+environment variable ``LMDYNAMICS_DATA`` names, where it may also stand packed
+as ``NAME.xz``; failing that it is downloaded once into the cache. Whatever
+comes back has the SHA-256 recorded here (of the unpacked bytes).
+"""
+
+import hashlib
+import lzma
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pooch
+import requests
+from filelock import FileLock
+
+from lmdynamics.paths import cache_directory
+
+DATA_VARIABLE = "LMDYNAMICS_DATA"
+"""The environment variable naming a folder of corpora."""
+
+
+class Source(NamedTuple):
+    """One file: its SHA-256 (unpacked) and its official address, if it has one."""
+
+    sha256: str
+    address: str | None = None
+
+
+_WIKITEXT_2 = (
+    "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
+    "/word_language_model/data/wikitext-2/"
+)
+SOURCES = {
+    "wikitext-2/wiki.train.tokens": Source(
+        "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f", _WIKITEXT_2 + "train.txt"
+    ),
+    "wikitext-2/wiki.valid.tokens": Source(
+        "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8", _WIKITEXT_2 + "valid.txt"
+    ),
+    "wikitext-2/wiki.test.tokens": Source(
+        "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0", _WIKITEXT_2 + "test.txt"
+    ),
+    "enwiki-2014-long/enwiki-2014-long.txt": Source(
+        "424ad27b4bd0bcd72714bc50f33357b8efbb36456c9a7181ad373756e211173e"
+    ),
+}
+"""Every known file; a new one is one more entry."""
+
+
+class DownloadError(OSError):
+    """A corpus file is neither at hand nor to be had; the message names it, its address and the remedy."""
+
+
+def fetch(name: str) -> Path:
+    """Path of a known file, whole and checked; it may end in ``.xz``.
+
+    Raises
+    ------
+    DownloadError
+        If the folder's file has other bytes, or the file is in no folder and
+        cannot be downloaded whole. What a broken download left is kept and
+        the next call goes on from there.
+    """
+    return _in_data_folder(name) or _downloaded(name)
+
+
+def open_text(path: Path) -> TextIOWrapper:
+    """The file opened as UTF-8 text with LF line ends kept, unpacked on the way if it ends in ``.xz``."""
+    if path.suffix == ".xz":
+        return lzma.open(path, "rt", encoding="utf-8", newline="\n")
+    return path.open(encoding="utf-8", newline="\n")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, unpacked if it ends in ``.xz``; not read twice while it stays the same."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _in_data_folder(name: str) -> Path | None:
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise DownloadError(f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is none")
+    for path in (Path(folder, name), Path(folder, name + ".xz")):
+        if path.exists():
+            _check(path, name)
+            return path
+    return None
+
+
+def _check(path: Path, name: str) -> None:
+    try:
+        found = sha256(path)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DownloadError(f"{path} is no whole .xz file ({error}); {_remedy(name)}") from error
+    if found != SOURCES[name].sha256:
+        raise DownloadError(
+            f"{path} must have SHA-256 {SOURCES[name].sha256} unpacked, got {found}; {_remedy(name)}"
+        )
+
+
+def _remedy(name: str) -> str:
+    address = SOURCES[name].address
+    return (
+        f"corpus {name.split('/')[0]!r} needs the file {name} "
+        + (f"from {address}" if address else "which has no public address")
+        + f", placed under the folder that the environment variable {DATA_VARIABLE} names"
+    )
+
+
+def _downloaded(name: str) -> Path:
+    expected, address = SOURCES[name]
+    if address is None:
+        raise DownloadError(f"no copy of {name} was found; {_remedy(name)}")
+    path = cache_directory() / "downloads" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        pooch.get_logger().setLevel("WARNING")  # the library says nothing by itself
+        try:
+            pooch.retrieve(address, f"sha256:{expected}", path.name, path.parent, downloader=_resuming(path))
+        except (requests.RequestException, OSError) as error:
+            raise DownloadError(
+                f"downloading {address} broke off ({error}); try again; {_remedy(name)}"
+            ) from error
+        except ValueError as error:
+            raise DownloadError(
+                f"{address} gave other bytes than expected ({error}); {_remedy(name)}"
+            ) from error
+    return path
+
+
+def _resuming(path: Path) -> Callable[[str, str, Any], None]:
+    """A downloader for pooch that keeps what it got beside ``path`` and asks the server for the rest."""
+    part = path.with_name(path.name + ".part")
+
+    def download(address: str, output_file: str, _: Any) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(address, headers=headers, stream=True, timeout=30) as response:
+            nothing_left = response.status_code == requests.codes.requested_range_not_satisfiable
+            if not nothing_left:
+                response.raise_for_status()
+                resumes = response.status_code == requests.codes.partial_content
+                with part.open("ab" if resumes else "wb") as file:
+                    for block in response.iter_content(2**16):
+                        file.write(block)
+        part.replace(output_file)
+
+    return download
