@@ -12,6 +12,7 @@ import lzma
 import os
 from collections.abc import Callable
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -25,10 +25,9 @@ END_OF_LINE = "<eos>"
 
 # fmt: off
 _SECTIONS_OF_LINKS = frozenset([
-    "bibliography", "citations", "cited sources", "discography", "external links", "filmography",
-    "footnotes",
-    "further reading", "gallery", "general references", "links", "literature", "notes", "notes and references",
-    "primary sources", "publications", "references", "references and notes", "related links",
+    "bibliography", "citations", "cited sources", "discography", "external links", "filmography", "footnotes",
+    "further reading", "gallery", "general references", "links", "literature", "notes", "primary sources",
+    "notes and references", "publications", "references", "references and notes", "related links",
     "secondary sources", "see also", "selected bibliography", "sources", "works cited",
 ])
 _HIDDEN_TAGS = frozenset([
@@ -39,11 +38,9 @@ _LIST_TAGS = frozenset(["dd", "dt", "li"])
 _BLOCK_TAGS = _LIST_TAGS | {"blockquote", "center", "div", "dl", "hr", "ol", "p", "poem", "ul"}
 _HIDDEN_NAMESPACES = frozenset(["category", "file", "image", "media", "template"])
 _SHOWN_ARGUMENT = {"lang": 2, "transl": -1, "transliteration": -1} | dict.fromkeys([
-    "abbr", "angbr", "blockquote", "cquote", "dts", "flag", "gloss", "ipa", "keypress", "mvar",
-    "nihongo",
+    "abbr", "angbr", "blockquote", "cquote", "dts", "flag", "gloss", "ipa", "keypress", "mvar", "nihongo",
     "nobold", "nobr", "noitalic", "nowrap", "nts", "quotation", "quote", "sc", "small", "smallcaps",
-    "smaller", "tooltip",
-    "unicode", "val", "vanchor", "var",
+    "smaller", "tooltip", "unicode", "val", "vanchor", "var",
 ], 1)
 # fmt: on
 _SHOWN_TEXT = {"'s": "'s", "'": "'", "nbsp": " ", "spaces": " ", "snd": " – ", "spaced ndash": " – "}
