@@ -215,9 +215,10 @@ def _template(node: Template) -> str:
 
 def _without_remains(text: str) -> str:
     """The text without what parsing can leave: unbalanced brackets, tables, tags, formula names."""
-    text = re.sub(r"(?s)<!--.*?-->|</?[a-zA-Z][^<>\n]{0,200}>|__[A-Z]+__|\bformula_\d+", " ", text)
+    text = re.sub(r"(?s)<!--.*?-->|</?[a-zA-Z][^<>\n]{0,200}>|__[A-Z]+__|formula_\d+", " ", text)
     text = re.sub(r"(?m)^\s*(\{\||\|[-}+]?|!).*$", "", text)
-    return re.sub(r"https?://\S+|\[\[|\]\]|\{\{|\}\}|'{2,}", "", text)
+    text = re.sub(r"(?m)^File:.*\||https?://\S+", "", text)
+    return re.sub(r"\[\[|\]\]|\{\{|\}\}|'{2,}", "", text)
 
 
 def _tidy(line: str) -> str:
@@ -226,7 +227,7 @@ def _tidy(line: str) -> str:
     before = None
     while before != line:
         before = line
-        line = re.sub(r"[(\[][\s,;:.–—/·•-]*[)\]]", "", line)
+        line = re.sub(r"[(\[][\s,;:.–—/·•\"'-]*[)\]]", "", line)
         line = re.sub(r"([(\[])[\s,;:·•]+", r"\1", line)
         line = re.sub(r"[\s,;:·•]+([)\]])", r"\1", line)
         line = re.sub(r"\s+([,;.:!?](?=\s|$))", r"\1", line)
