@@ -1,0 +1,82 @@
+"""Hidden states of a model over text, streamed in blocks with one row per token.
+
+Two models that read the same ids with the same layout give rows in the same order, so that block by block
+they can be compared. Nothing grows with the length of the text.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmdynamics.models import RecurrentModel
+from lmdynamics.training import padded_streams
+
+
+class Block(NamedTuple):
+    """The hidden states at some tokens."""
+
+    tokens: Int[Tensor, " tokens"]
+    """Index of each row's token in the text."""
+    layers: dict[str, Float[Tensor, "tokens units"]]
+    """Output of each layer by name, rows as in `tokens`."""
+
+
+def blocks(
+    model: RecurrentModel,
+    ids: Int[np.ndarray, " tokens"],
+    *,
+    layers: Sequence[str] | None = None,
+    streams: int = 20,
+    steps: int = 100,
+) -> Iterator[Block]:
+    """Run a model over text without dropout, block by block.
+
+    Parameters
+    ----------
+    model
+        Whose layers are wanted.
+    ids
+        The text, as the ids of the model's own vocabulary.
+    layers
+        Names of the layers to keep, such as ``["e", "h1"]``; None for all.
+    streams
+        Contiguous pieces into which the text is cut, read side by side. Each starts from a state of zero, so
+        the first few tokens of each know less context than the others; 1 is exact and slow.
+    steps
+        Tokens of each stream per block: a block has up to ``streams * steps`` rows.
+
+    Yields
+    ------
+    Block
+        Every token of the text stands in exactly one block, after which its state was read.
+
+    Raises
+    ------
+    ValueError
+        If a layer is unknown, an id is not in the model's vocabulary, or there is no text.
+    """
+    wanted = model.layer_names if layers is None else tuple(layers)
+    if unknown := set(wanted) - set(model.layer_names):
+        raise ValueError(
+            f"the model has layers {', '.join(model.layer_names)}, got {', '.join(sorted(unknown))}"
+        )
+    words = model.embedding.num_embeddings
+    if len(ids) == 0 or ids.min() < 0 or ids.max() >= words:
+        found = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
+        raise ValueError(f"need ids from 0 to {words - 1}, got {found}; encode with the model's vocabulary")
+    streams = min(streams, len(ids))
+    inputs = padded_streams(ids, streams, fill=0)
+    index = padded_streams(np.arange(len(ids)), streams, fill=-1)
+    state = None
+    for words_now, tokens in zip(inputs.split(steps), index.split(steps), strict=True):
+        with torch.inference_mode():
+            outputs, state = model(words_now.to(model.device), state)
+        real = tokens.flatten() >= 0
+        yield Block(
+            tokens.flatten()[real],
+            {name: outputs[name].flatten(0, 1)[real.to(model.device)] for name in wanted},
+        )

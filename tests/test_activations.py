@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from lmdynamics import activations
+from lmdynamics.models import ModelSettings, RecurrentModel
+
+IDS = np.random.default_rng(0).integers(0, 9, 53)
+
+
+@pytest.fixture
+def model():
+    return RecurrentModel(ModelSettings(units=5), words=9, classes=9, seed=0)
+
+
+def collected(model, **options):
+    found = list(activations.blocks(model, IDS, **options))
+    return torch.cat([b.tokens for b in found]), torch.cat([b.layers["h2"] for b in found])
+
+
+@pytest.mark.parametrize(("streams", "steps"), [(1, 100), (4, 3), (20, 2), (100, 10)])
+def test_every_token_stands_in_exactly_one_row(model, streams, steps):
+    tokens, _ = collected(model, streams=streams, steps=steps)
+    assert sorted(tokens.tolist()) == list(range(len(IDS)))
+
+
+def test_one_stream_gives_the_states_of_a_single_pass_in_reading_order(model):
+    tokens, states = collected(model, streams=1, steps=7)
+    whole = model(torch.as_tensor(IDS)[:, None]).layers["h2"][:, 0]
+    assert tokens.tolist() == list(range(len(IDS)))
+    torch.testing.assert_close(states, whole)
+
+
+def test_a_row_is_the_state_after_reading_its_own_token(model):
+    for block in activations.blocks(model, IDS, streams=4, steps=5, layers=["e"]):
+        torch.testing.assert_close(block.layers["e"], model.embedding(torch.as_tensor(IDS)[block.tokens]))
+
+
+def test_blocks_hold_no_more_rows_than_asked_for(model):
+    assert all(len(b.tokens) <= 12 for b in activations.blocks(model, IDS, streams=4, steps=3))
+
+
+@pytest.mark.parametrize(
+    ("ids", "layers", "message"),
+    [
+        (IDS, ["h3"], "the model has layers e, h1, h2, got h3"),
+        (IDS + 1, None, "need ids from 0 to 8, got 1 to 9"),
+        (IDS[:0], None, "got none"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(model, ids, layers, message):
+    with pytest.raises(ValueError, match=message):
+        next(activations.blocks(model, ids, layers=layers))

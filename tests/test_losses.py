@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch import nn
+
+from lmdynamics import losses
+from lmdynamics.losses import IGNORED, CrossEntropy
+
+TOKENS, UNITS, CLASSES = 23, 6, 11
+
+
+@pytest.fixture
+def example():
+    generator = torch.Generator().manual_seed(0)
+    decoder = nn.Linear(UNITS, CLASSES).double()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.normal_(generator=generator)
+    hidden = torch.randn(TOKENS, UNITS, generator=generator).double().requires_grad_()
+    return decoder, hidden, torch.randint(CLASSES, (TOKENS,), generator=generator)
+
+
+@pytest.mark.parametrize("logits_held", [1, 3 * CLASSES, 10**6])
+def test_loss_and_gradients_equal_autograd_however_the_tokens_are_sliced(example, logits_held, monkeypatch):
+    decoder, hidden, targets = example
+    monkeypatch.setattr(losses, "_CPU_LOGITS", logits_held)
+    expected = nn.functional.cross_entropy(decoder(hidden), targets)
+    wanted = torch.autograd.grad(expected, [hidden, *decoder.parameters()])
+
+    head = CrossEntropy(decoder)
+    for _ in range(2):  # the second call must overwrite what the first left
+        total, gradient = head.backward(hidden.detach(), targets)
+    got = [gradient, decoder.weight.grad, decoder.bias.grad]
+    assert total.item() == pytest.approx(expected.item() * TOKENS, rel=1e-12)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+    assert head.total(hidden.detach(), targets).item() == pytest.approx(total.item(), rel=1e-12)
+
+
+def test_ignored_targets_add_nothing(example):
+    decoder, hidden, targets = example
+    targets[::3] = IGNORED
+    expected = nn.functional.cross_entropy(decoder(hidden), targets, ignore_index=IGNORED, reduction="sum")
+    assert CrossEntropy(decoder).total(hidden.detach(), targets).item() == pytest.approx(expected.item())
+
+
+def test_zero_weights_cost_the_logarithm_of_the_number_of_classes(example):
+    decoder, hidden, targets = example
+    nn.init.zeros_(decoder.weight)
+    nn.init.zeros_(decoder.bias)
+    total = CrossEntropy(decoder).backward(hidden.detach(), targets).total
+    assert total.item() == pytest.approx(TOKENS * torch.tensor(CLASSES).double().log().item())
+
+
+def test_bfloat16_agrees_to_its_three_digits(example):
+    decoder, hidden, targets = example
+    decoder, hidden = decoder.float(), hidden.detach().float()
+    exact = CrossEntropy(decoder).backward(hidden, targets)
+    weight = decoder.weight.grad.clone()
+    rough = CrossEntropy(decoder, bf16=True).backward(hidden, targets)
+    assert rough.total.item() == pytest.approx(exact.total.item(), rel=0.02)
+    torch.testing.assert_close(rough.gradient, exact.gradient, rtol=0, atol=0.02 * exact.gradient.abs().max())
+    torch.testing.assert_close(decoder.weight.grad, weight, rtol=0, atol=0.02 * weight.abs().max())
+    assert not torch.equal(rough.gradient, exact.gradient)

@@ -1,0 +1,244 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lmdynamics import runs
+from lmdynamics.models import ModelSettings
+from lmdynamics.runs import Run, RunError, RunSettings
+from lmdynamics.training import Examples, Parts, TrainingError, TrainingSettings
+
+WORDS = [f"word{n}" for n in range(20)]
+SETTINGS = RunSettings(
+    model=ModelSettings(layers=1, units=8),
+    training=TrainingSettings(epochs=3, batch=5, steps_back=4, learning_rate=5.0),
+    words=WORDS,
+    classes=WORDS,
+    about="random words",
+)
+
+
+def random_parts(tokens=600, seed=0):
+    rng = np.random.default_rng(seed)
+    return Parts(*(Examples.next_word(rng.integers(0, len(WORDS), n)) for n in (tokens, 60, 60)))
+
+
+PARTS = random_parts()
+
+
+def epochs(number, settings=SETTINGS):
+    return replace(settings, training=replace(settings.training, epochs=number))
+
+
+def contents(run):
+    return {path.name: path.read_bytes() for path in run.folder.glob("epoch-*.safetensors")}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return runs.train(SETTINGS, PARTS, folder=tmp_path)
+
+
+def test_a_run_holds_one_checkpoint_per_epoch_and_the_untrained_one(run):
+    assert sorted(contents(run)) == [f"epoch-00{n}.safetensors" for n in range(4)]
+    assert run.log["epoch"].tolist() == [0, 1, 2, 3]
+    assert run.vocabulary == tuple(WORDS)
+    assert not list(run.folder.glob(".*")), "nothing half-written is left"
+
+
+def test_the_same_settings_are_never_trained_twice(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.training, "epochs", None)
+    assert runs.train(SETTINGS, PARTS, folder=tmp_path).folder == run.folder
+
+
+def test_more_epochs_extend_a_run_and_end_as_if_trained_at_once(tmp_path):
+    short = runs.train(epochs(1), PARTS, folder=tmp_path / "a")
+    longer = runs.train(epochs(3), PARTS, folder=tmp_path / "a")
+    whole = runs.train(epochs(3), PARTS, folder=tmp_path / "b")
+    assert short.folder == longer.folder
+    assert contents(longer) == contents(whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        (replace(SETTINGS, seed=1), PARTS),
+        (replace(SETTINGS, model=ModelSettings(layers=1, units=9)), PARTS),
+        (replace(SETTINGS, words=[*WORDS, "another"]), PARTS),
+        (SETTINGS, random_parts(seed=1)),
+    ],
+)
+def test_whatever_decides_the_weights_names_another_run(run, settings, parts, tmp_path):
+    assert runs.train(settings, parts, folder=tmp_path).folder != run.folder
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import test_runs
+from lmdynamics import runs
+wait = {after}
+def count(*arguments, **options):
+    global wait
+    wait -= 1
+    if wait < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **options)
+real = {patched}
+{patched} = count
+runs.train(test_runs.SETTINGS, test_runs.PARTS, folder=Path({folder!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("patched", "after"),
+    [
+        ("runs.training._descend", 40),  # in the middle of an epoch
+        ("Path.replace", 2),  # between writing the vocabulary and a checkpoint
+        ("Path.replace", 5),  # between writing a checkpoint and its row in the log
+        ("os.fsync", 6),  # in the middle of writing a file
+    ],
+)
+def test_a_killed_run_goes_on_and_ends_in_the_same_bits(run, tmp_path, patched, after):
+    folder = tmp_path / "killed"
+    script = KILLED.format(tests=str(Path(__file__).parent), after=after, patched=patched, folder=str(folder))
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    resumed = runs.train(SETTINGS, PARTS, folder=folder)
+    assert contents(resumed) == contents(run)
+    assert [e.dev_loss for e in resumed.epochs] == [e.dev_loss for e in run.epochs]
+
+
+WAITING = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import test_runs
+from lmdynamics import runs
+trained = 0
+real = runs.Run.append
+def append(*arguments):
+    global trained
+    trained += 1
+    return real(*arguments)
+runs.Run.append = append
+runs.train(test_runs.epochs(6), test_runs.random_parts(20_000), folder=Path({folder!r}))
+print(trained)
+"""
+
+
+def test_of_two_processes_that_ask_for_a_run_one_trains_and_the_other_reads(tmp_path):
+    script = WAITING.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    pair = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2)]
+    trained = sorted(int(process.communicate(timeout=120)[0]) for process in pair)
+    assert trained == [0, 7]
+
+
+def test_a_loaded_model_gives_the_loss_that_the_log_says(run):
+    model = run.model(2)
+    loss = runs.training.mean_loss(model, PARTS.dev)
+    assert loss == run.epochs[2].dev_loss
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_a_damaged_checkpoint_is_an_error_that_names_it(run, damage):
+    path = run.path(2)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunError, match=r"epoch-002\.safetensors is damaged"):
+        run.model(2)
+    run.model(1)
+
+
+def test_a_damaged_last_checkpoint_stops_the_run_from_going_on(run, tmp_path):
+    run.path(3).write_bytes(b"nonsense")
+    with pytest.raises(RunError, match=r"epoch-003\.safetensors is damaged"):
+        runs.train(epochs(5), PARTS, folder=tmp_path)
+
+
+def test_a_missing_checkpoint_is_an_error_that_names_it(run):
+    run.path(1).unlink()
+    with pytest.raises(RunError, match=r"epoch-001\.safetensors is missing"):
+        run.model(1)
+
+
+@pytest.mark.parametrize("name", ["log.json", "settings.json"])
+def test_damaged_settings_and_logs_are_errors_that_name_them(run, name, tmp_path):
+    (run.folder / name).write_text("{")
+    with pytest.raises(RunError, match=f"{name} is damaged"):
+        runs.train(epochs(5), PARTS, folder=tmp_path)
+
+
+def test_an_epoch_that_was_not_trained_is_an_error(run):
+    with pytest.raises(RunError, match="has epochs 0 to 3, got 4"):
+        run.model(4)
+
+
+def test_another_vocabulary_is_an_error(run):
+    run.model(words=WORDS)
+    with pytest.raises(RunError, match="vocabulary of 20 words, got another, of 20"):
+        run.model(words=WORDS[::-1])
+
+
+def test_ids_outside_the_vocabulary_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="train inputs need ids from 0 to 9, got 0 to 19"):
+        runs.train(replace(SETTINGS, words=WORDS[:10]), PARTS, folder=tmp_path)
+
+
+def test_a_full_disk_is_an_error_that_keeps_the_epochs_before(run, tmp_path, monkeypatch):
+    before = contents(run)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        RunError, match=r"epoch-004\.safetensors \(No space left on device\)"
+    ):
+        runs.train(epochs(5), PARTS, folder=tmp_path)
+    monkeypatch.undo()
+    assert contents(run) == before
+    assert not list(run.folder.glob(".*"))
+    assert len(runs.train(epochs(5), PARTS, folder=tmp_path).epochs) == 6
+
+
+def test_a_loss_that_is_not_finite_keeps_the_epochs_before(run, tmp_path):
+    row = json.loads((run.folder / "log.json").read_text())
+    model = run.model()
+    with torch.no_grad():
+        model.decoder.bias[0] = float("nan")
+    run._log.pop()
+    run.append(run.epochs[-1].__class__(**{k: v for k, v in row[-1].items() if k != "sha256"}), model)
+    with pytest.raises(TrainingError, match="loss of epoch 4 is nan"):
+        runs.train(epochs(5), PARTS, folder=tmp_path)
+    assert len(Run(run.folder).epochs) == 4
+    Run(run.folder).model(2)
+
+
+def test_waiting_for_the_lock_is_reported(run, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(runs, "report", lines.append)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"from filelock import FileLock; import time\n"
+            f"with FileLock({str(run.folder / 'lock')!r}): print('held', flush=True); time.sleep(4)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout.readline() == b"held\n"
+    begun = time.monotonic()
+    runs.train(epochs(4), PARTS, folder=tmp_path, label="LM")
+    assert time.monotonic() - begun > 1
+    assert lines[0].startswith("LM: waiting for another process")
+    holder.communicate()
