@@ -238,7 +238,7 @@ def test_waiting_for_the_lock_is_reported(run, tmp_path, monkeypatch):
     )
     assert holder.stdout.readline() == b"held\n"
     begun = time.monotonic()
-    runs.train(epochs(4), PARTS, folder=tmp_path, label="LM")
+    runs.train(epochs(4), PARTS, folder=tmp_path)
     assert time.monotonic() - begun > 1
-    assert lines[0].startswith("LM: waiting for another process")
+    assert lines[0].startswith("random words, seed 0: waiting for another process")
     holder.communicate()

@@ -150,7 +150,6 @@ def train(
     *,
     folder: Path | None = None,
     device: str = "auto",
-    label: str = "",
 ) -> Run:
     """Return the run of these settings, training the epochs that it lacks.
 
@@ -164,8 +163,6 @@ def train(
         Where runs are kept; None for `runs` in the cache directory.
     device
         `auto`, `cpu` or `cuda`.
-    label
-        Name of the model in the lines of progress.
 
     Returns
     -------
@@ -192,13 +189,13 @@ def train(
         run = Run(home)  # whole already: no need to wait for whoever trains it further
         if len(run.epochs) > settings.training.epochs:
             return run
-    with _lock(home, label):
+    with _lock(home, settings):
         run = Run(home)
-        _extend(run, settings, parts, device=device, label=label)
+        _extend(run, settings, parts, device=device)
     return run
 
 
-def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str, label: str) -> None:
+def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> None:
     """Train the epochs that the run lacks."""
     past, tokens = run.epochs, len(parts.train.inputs) // settings.training.batch * settings.training.batch
     missing = settings.training.epochs + 1 - len(past)
@@ -208,7 +205,7 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str, label
     model.to(training.device(device))
     done = max(len(past) - 1, 0) * tokens
     note = ""
-    with Progress(label or settings.about, settings.training.epochs * tokens, done=done) as progress:
+    with Progress(_label(settings), settings.training.epochs * tokens, done=done) as progress:
         steps = training.epochs(
             model,
             parts,
@@ -220,6 +217,10 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str, label
         for _ in range(missing):
             note = f"epoch {len(run.epochs)} of {settings.training.epochs}"
             run.append(next(steps), model)
+
+
+def _label(settings: RunSettings) -> str:
+    return f"{settings.about}, seed {settings.seed}"
 
 
 def _untrained(definition: dict[str, Any]) -> RecurrentModel:
@@ -262,7 +263,7 @@ def _check_ids(settings: RunSettings, parts: Parts) -> None:
 
 
 @contextlib.contextmanager
-def _lock(home: Path, label: str) -> Iterator[None]:
+def _lock(home: Path, settings: RunSettings) -> Iterator[None]:
     """Hold the run for this process; whoever comes second waits. The system frees it if we are killed."""
     lock = FileLock(home / "lock")
     while True:
@@ -270,7 +271,7 @@ def _lock(home: Path, label: str) -> Iterator[None]:
             lock.acquire(timeout=2)
             break
         except Timeout:
-            report(f"{label}: waiting for another process that trains {home.name}")
+            report(f"{_label(settings)}: waiting for another process that trains it")
     try:
         yield
     finally:

@@ -1,6 +1,12 @@
-"""Frozen settings; the defaults are the thesis's own values."""
+"""Frozen settings, whose defaults are the thesis's own values, and the scales made from them.
 
-from dataclasses import dataclass
+The same code runs at every scale; a scale only changes settings, and never to make a finding come out.
+"""
+
+from dataclasses import dataclass, replace
+
+from lmdynamics.models import ModelSettings
+from lmdynamics.training import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,3 +20,65 @@ class CorpusSettings:
     min_count: int = 100  # tokens a word needs, in the corpus and again in train, chapter 4 section 3
     drop_rare_sentences: bool = True  # sentences with a word rarer than that, chapter 4 section 3
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2)  # of train, dev, test, chapter 4 section 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How large a study is."""
+
+    name: str
+    corpus: CorpusSettings
+    model: ModelSettings
+    training: TrainingSettings
+    seeds: tuple[int, ...] = (0, 1, 2, 3)  # one model each; the thesis shows two
+
+
+THESIS = Scale(
+    name="thesis",
+    corpus=CorpusSettings(corpus="enwiki-2014", annotate=False),
+    model=ModelSettings(),
+    training=TrainingSettings(),
+)
+"""The paper's own hyperparameters; wants a GPU."""
+
+DESKTOP = replace(
+    THESIS,
+    name="desktop",
+    # a tenth of the tokens: rare words are kept in their sentences, and the threshold falls with the corpus
+    corpus=CorpusSettings(corpus="wikitext-2", annotate=False, min_count=10, drop_rare_sentences=False),
+    training=replace(THESIS.training, epochs=20),
+)
+"""Hours on two cores."""
+
+DEMO = replace(
+    THESIS,
+    name="demo",
+    corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
+    training=replace(THESIS.training, epochs=10),
+)
+"""Minutes on two cores: the default."""
+
+SMOKE = replace(
+    DEMO,
+    name="smoke",
+    corpus=replace(DEMO.corpus, articles=6, min_count=3),
+    model=replace(THESIS.model, units=40),
+    training=replace(THESIS.training, epochs=3),
+    seeds=(0, 1),
+)
+"""Seconds: shows that everything runs, and nothing else."""
+
+SCALES = {scale.name: scale for scale in (SMOKE, DEMO, DESKTOP, THESIS)}
+
+
+def scale(name: str) -> Scale:
+    """Return the scale of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in SCALES:
+        raise ValueError(f"a scale is one of {', '.join(SCALES)}, got {name!r}")
+    return SCALES[name]

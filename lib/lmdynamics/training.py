@@ -200,7 +200,8 @@ def streams(
         raise ValueError(
             f"a batch of {batch} streams needs at least {batch} tokens, got {len(ids)}; use more text"
         )
-    return torch.as_tensor(ids[: steps * batch]).long().view(batch, steps).T.contiguous().to(device)
+    cut = torch.from_numpy(ids[: steps * batch].astype(np.int64))
+    return cut.view(batch, steps).T.contiguous().to(device)
 
 
 def padded_streams(ids: Int[np.ndarray, " tokens"], batch: int, *, fill: int) -> Int[Tensor, "steps batch"]:

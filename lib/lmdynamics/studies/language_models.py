@@ -1,0 +1,92 @@
+"""The language models that the chapters share, one per seed, trained once for all of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import torch
+
+from lmdynamics import runs, vocabulary
+from lmdynamics.progress import report
+from lmdynamics.runs import Run, RunSettings
+from lmdynamics.settings import Scale
+from lmdynamics.training import Examples, Parts
+from lmdynamics.vocabulary import PreparedText
+
+
+@dataclass(frozen=True)
+class LanguageModels:
+    """A text and the models that were trained on it."""
+
+    text: PreparedText
+    runs: tuple[Run, ...]
+    epochs: int
+    """Passes over the training part; a run on disk may hold more."""
+
+
+def trained(scale: Scale) -> LanguageModels:
+    """Return the language models of a scale, one run for each of its seeds, training what is missing.
+
+    Independent trainings run side by side, one processor each: so the result does not depend on how many
+    processors there are.
+    """
+    text = prepared(scale)
+    parts = Parts(*(Examples.next_word(part.ids) for part in (text.train, text.dev, text.test)))
+    words = text.vocabulary.words
+    settings = [
+        RunSettings(
+            model=scale.model,
+            training=scale.training,
+            words=words,
+            classes=words,
+            seed=seed,
+            about=f"language model of {text.corpus.name}",
+        )
+        for seed in scale.seeds
+    ]
+    found = parallel(runs.train, ((each, parts) for each in settings))
+    return LanguageModels(text, tuple(found), scale.training.epochs)
+
+
+def prepared(scale: Scale) -> PreparedText:
+    """Return the text of a scale, split and encoded."""
+
+    def progress(done: int, total: int | None) -> None:
+        report(f"reading {scale.corpus.corpus}: {done} of {total or 'unknown number of'} articles")
+
+    return vocabulary.prepare(scale.corpus, progress=progress)
+
+
+def varied(
+    scale: Scale,
+    *,
+    corpus: str | None = None,
+    epochs: int | None = None,
+    seeds: Sequence[int] | None = None,
+    min_count: int | None = None,
+) -> Scale:
+    """Return a scale with some settings exchanged; None keeps the scale's own."""
+    changes = {"corpus": corpus, "min_count": min_count}
+    return replace(
+        scale,
+        corpus=replace(scale.corpus, **{k: v for k, v in changes.items() if v is not None}),
+        training=scale.training if epochs is None else replace(scale.training, epochs=epochs),
+        seeds=scale.seeds if seeds is None else tuple(seeds),
+    )
+
+
+def parallel(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Call a function with each tuple of arguments, each call on one processor, or all on one GPU."""
+    arguments = list(arguments)
+    jobs = 1 if torch.cuda.is_available() else min(len(arguments), joblib.cpu_count())
+    return joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one)(function, each) for each in arguments)
+
+
+def _on_one(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(*arguments)
+    finally:
+        torch.set_num_threads(before)
