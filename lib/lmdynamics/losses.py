@@ -65,8 +65,7 @@ class CrossEntropy:
         probability is the smallest that float32 can tell from 0. What stood in `.grad` is overwritten.
         """
         weight, bias = self.decoder.weight, self.decoder.bias
-        for parameter in (weight, bias):
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
+        weight_gradient, bias_gradient = (_cleared_gradient(each) for each in (weight, bias))
         total, gradient = hidden.new_zeros((), dtype=torch.float64), torch.empty_like(hidden)
         share = hidden / len(hidden)  # the mean's 1/N, on the smallest factor
         for rows in self._slices(len(hidden)):
@@ -75,13 +74,13 @@ class CrossEntropy:
             smallest = torch.finfo(probability.dtype).tiny
             total -= probability.gather(1, wanted).clamp(min=smallest).log().sum(dtype=torch.float64)
             excess = probability.scatter_add_(1, wanted, -torch.ones_like(wanted, dtype=logits.dtype))
-            bias.grad += excess.sum(0) / len(hidden)
+            bias_gradient += excess.sum(0) / len(hidden)
             if self.bf16:
                 excess = excess.bfloat16()
-                weight.grad += excess.T @ share[rows].bfloat16()
+                weight_gradient += excess.T @ share[rows].bfloat16()
                 gradient[rows] = (excess @ weight.bfloat16()).to(gradient)
             else:
-                weight.grad.addmm_(excess.T, share[rows])
+                weight_gradient.addmm_(excess.T, share[rows])
                 torch.mm(excess, weight, out=gradient[rows])
         return Loss(total, gradient / len(hidden))
 
@@ -99,3 +98,10 @@ class CrossEntropy:
         limit = _CUDA_LOGITS if weight.is_cuda else _CPU_LOGITS
         size = max(1, limit // len(weight))
         return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
+
+
+def _cleared_gradient(parameter: nn.Parameter) -> Tensor:
+    """The memory of a parameter's gradient, set to zero."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad.zero_()

@@ -7,6 +7,7 @@ along the first axis: inputs are `(steps, batch)`, layers `(steps, batch, units)
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,7 +118,8 @@ class RecurrentModel(nn.Module):
         """
         outputs = [self.embedding(inputs)]
         after: list[State] = []
-        for lstm, before in zip(self.lstms, state or [None] * len(self.lstms), strict=True):
+        befores: Sequence[State | None] = state or [None] * len(self.lstms)
+        for lstm, before in zip(self.lstms, befores, strict=True):
             output, reached = lstm(self.drop(outputs[-1], dropout), before)
             outputs.append(output)
             after.append(reached)

@@ -260,7 +260,8 @@ def _train_epoch(
 @torch.no_grad()
 def _descend(parameters: list[nn.Parameter], *, rate: float, clip: float) -> None:
     """One step of SGD on the clipped gradient; the embedding's gradient is sparse."""
-    gradients = [p.grad.coalesce() if p.grad.is_sparse else p.grad for p in parameters]
+    found = [p.grad for p in parameters if p.grad is not None]
+    gradients = [gradient.coalesce() if gradient.is_sparse else gradient for gradient in found]
     norms = [(g.values() if g.is_sparse else g).norm() for g in gradients]
     scale = (clip / (torch.stack(norms).norm() + 1e-6)).clamp(max=1).item()
     for parameter, gradient in zip(parameters, gradients, strict=True):

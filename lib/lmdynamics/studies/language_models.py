@@ -67,10 +67,10 @@ def varied(
     min_count: int | None = None,
 ) -> Scale:
     """Return a scale with some settings exchanged; None keeps the scale's own."""
-    changes = {"corpus": corpus, "min_count": min_count}
+    text = scale.corpus if corpus is None else replace(scale.corpus, corpus=corpus)
     return replace(
         scale,
-        corpus=replace(scale.corpus, **{k: v for k, v in changes.items() if v is not None}),
+        corpus=text if min_count is None else replace(text, min_count=min_count),
         training=scale.training if epochs is None else replace(scale.training, epochs=epochs),
         seeds=scale.seeds if seeds is None else tuple(seeds),
     )

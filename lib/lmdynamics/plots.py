@@ -1,0 +1,218 @@
+"""Figures from tidy tables: one function per kind, drawn on axes that it is given.
+
+Nothing here trains, saves or shows. One colour per layer through the whole book; one thin line per seed under
+the thick line of their mean. Interactive figures come as HTML that needs plotly's script on the page, which
+the book provides, and loads nothing.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from cycler import cycler
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+LAYERS = {"e": "#0072b2", "h1": "#d55e00", "h2": "#009e73"}
+"""Colour of each layer; distinct to colour-blind readers (Okabe and Ito)."""
+LAYER_PAIRS = {"e–h1": "#56b4e9", "h1–h2": "#cc79a7", "e–h2": "#7f7f7f"}
+"""Colour of each pair of layers."""
+MEASURES = {
+    "svcca": "SVCCA similarity",
+    "test_perplexity": "perplexity on the test part",
+}
+"""Label of an axis by column of a table."""
+
+
+def use_style() -> None:
+    """Set the look of all figures that are drawn from now on."""
+    mpl.rcParams.update(
+        {
+            "axes.grid": True,
+            "axes.prop_cycle": cycler(color=[*LAYERS.values(), *LAYER_PAIRS.values()]),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "figure.figsize": (7.0, 3.6),
+            "font.size": 11,
+            "grid.alpha": 0.25,
+            "legend.frameon": False,
+            "savefig.dpi": 200,
+            "svg.hashsalt": "lmdynamics",
+        }
+    )
+
+
+def over_epochs(
+    table: pd.DataFrame, ax: Axes, *, y: str, by: str, colours: dict[str, str], dashed: bool = False
+) -> Axes:
+    """Draw a column over epochs, one colour per group.
+
+    Parameters
+    ----------
+    table
+        One row per `seed`, `epoch` and group at least; several rows of one seed are averaged.
+    ax
+        Where to draw.
+    y, by
+        Columns: what to draw, and the group.
+    colours
+        Colour of each group, in the order of the legend. Groups not named here are left out.
+    dashed
+        Draw the mean alone, dashed and thin, without an entry in the legend: a baseline.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    for group, colour in colours.items():
+        lines = table[table[by] == group].pivot_table(index="epoch", columns="seed", values=y)
+        mean = lines.mean(axis=1)
+        if dashed:
+            ax.plot(mean.index, mean, color=colour, linewidth=1, linestyle="--")
+            continue
+        ax.plot(lines.index, lines, color=colour, linewidth=0.7, alpha=0.5)
+        ax.plot(mean.index, mean, color=colour, linewidth=2.2, label=group, marker="o", markersize=3)
+    ax.set(xlabel="epoch", ylabel=MEASURES.get(y, y))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not dashed and len(colours) > 1:
+        ax.legend()
+    return ax
+
+
+def mark_rescalings(losses: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw a dotted line at each epoch after which a learning rate was quartered; more seeds, darker."""
+    at = losses.loc[losses["rescaled"], "epoch"].value_counts()
+    for epoch, seeds in at.items():
+        ax.axvline(epoch, color="0.4", linestyle=":", alpha=seeds / losses["seed"].nunique())
+    return ax
+
+
+def between_epochs(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw how alike each two epochs are, one map per layer, mean over seeds.
+
+    Parameters
+    ----------
+    table
+        Rows `layer, epoch, other_epoch, svcca`.
+    axes
+        One for each layer of the table.
+
+    Returns
+    -------
+    sequence of matplotlib.axes.Axes
+    """
+    grids = _grids(table)
+    low = min(np.nanmin(grid) for grid in grids.values())
+    for (layer, grid), ax in zip(grids.items(), axes, strict=True):
+        image = ax.imshow(grid, vmin=low, vmax=1, cmap="viridis", origin="lower")
+        ax.set(title=layer, xlabel="epoch")
+        ax.grid(visible=False)
+    axes[0].set_ylabel("epoch")
+    axes[0].figure.colorbar(image, ax=list(axes), label=MEASURES["svcca"], shrink=0.8)
+    return axes
+
+
+def epoch_explorer(table: pd.DataFrame) -> HTML:
+    """An interactive figure of how alike an epoch is to each other one: pick the layer and the epoch.
+
+    Parameters
+    ----------
+    table
+        Rows `layer, epoch, other_epoch, svcca`, several seeds.
+
+    Returns
+    -------
+    IPython.display.HTML
+        With the mean over seeds and, on hovering, their range.
+    """
+    layers = [layer for layer in LAYERS if layer in set(table["layer"])]
+    epochs = sorted(set(table["epoch"]))
+    of_pair = table.groupby(["layer", "epoch", "other_epoch"])["svcca"].agg(["mean", "min", "max"])
+    figure = go.Figure()
+    for layer in layers:
+        for epoch in epochs:
+            row = of_pair.loc[layer, epoch].reset_index()
+            figure.add_scatter(
+                x=row["other_epoch"],
+                y=row["mean"].round(4),
+                customdata=row[["min", "max"]].round(3),
+                mode="lines+markers",
+                line={"color": LAYERS[layer]},
+                name=layer,
+                visible=epoch == epochs[-1],
+                hovertemplate=f"<b>{layer}</b>, epoch {epoch} and epoch %{{x}}<br>SVCCA %{{y:.3f}}"
+                "<br>seeds from %{customdata[0]} to %{customdata[1]}<extra></extra>",
+            )
+    figure.update_layout(
+        _explorer_layout(layers, epochs), yaxis_range=[max(0, table["svcca"].min() - 0.05), 1.02]
+    )
+    return interactive(figure)
+
+
+def interactive(figure: go.Figure) -> HTML:
+    """A plotly figure as HTML that leaves the script to the page and is legible on light and dark pages."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#808080", "size": 13},
+        margin={"l": 55, "r": 15, "t": 50, "b": 45},
+        height=430,
+    )
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    text = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        auto_play=False,
+        config={"displaylogo": False, "responsive": True},
+    )
+    return HTML(f'<div class="screen-only">{text}</div>')
+
+
+def _explorer_layout(layers: list[str], epochs: list[int]) -> dict:
+    """Buttons that show one layer or all, a slider over the epoch that is compared."""
+
+    def shown(layer: str | None, epoch: int) -> list[bool]:
+        return [layer in (None, each) and at == epoch for each in layers for at in epochs]
+
+    def slider(layer: str | None) -> dict:
+        steps = [
+            {"label": str(epoch), "method": "restyle", "args": [{"visible": shown(layer, epoch)}]}
+            for epoch in epochs
+        ]
+        return {"active": len(epochs) - 1, "currentvalue": {"prefix": "beside epoch "}, "steps": steps}
+
+    choices = {"all layers": None, **{layer: layer for layer in layers}}
+    buttons = [
+        {
+            "label": label,
+            "method": "update",
+            "args": [{"visible": shown(layer, epochs[-1])}, {"sliders": [slider(layer)]}],
+        }
+        for label, layer in choices.items()
+    ]
+    menu = {"buttons": buttons, "direction": "right", "type": "buttons", "x": 0, "y": 1.18, "xanchor": "left"}
+    return {
+        "updatemenus": [menu],
+        "sliders": [slider(None)],
+        "showlegend": False,
+        "xaxis": {"title": "epoch", "dtick": max(1, len(epochs) // 10)},
+        "yaxis": {"title": MEASURES["svcca"]},
+    }
+
+
+def _grids(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Mean over seeds between each two epochs, 1 on the diagonal, by layer."""
+    grids = {}
+    for layer in LAYERS:
+        if layer in set(table["layer"]):
+            rows = table[table["layer"] == layer]
+            grid = rows.pivot_table(index="epoch", columns="other_epoch", values="svcca").to_numpy().copy()
+            np.fill_diagonal(grid, 1)
+            grids[layer] = grid
+    return grids

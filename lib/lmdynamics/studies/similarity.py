@@ -1,0 +1,133 @@
+"""Chapter 4: how alike the layers of language models are, over training, between seeds and between layers.
+
+Two tables come out. `losses` has one row per seed and epoch. `similarities` has one row per seed, epoch and
+comparison: a layer at an epoch beside
+
+- `final`: the same layer of the same model after the last epoch (thesis figure 3);
+- `other seed`: the same layer of a model from another seed, after the last epoch (figure 4);
+- `other layer`: another layer of the same model at the same epoch (figure 5);
+- `other epoch`: the same layer of the same model at each other epoch;
+- `permuted`: the rows of its own final state in random order: what chance gives.
+
+All are measured on the test part, each token once, and all from moments that are summed in one pass over it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lmdynamics import activations, similarity
+from lmdynamics.progress import Progress
+from lmdynamics.statistics import JointMoments
+from lmdynamics.studies.language_models import LanguageModels, parallel
+from lmdynamics.tables import cached
+
+View = tuple[int, int, str]
+"""Seed, epoch and layer."""
+
+
+def losses(models: LanguageModels) -> pd.DataFrame:
+    """Return the losses of each seed after each epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per seed and epoch: `seed, epoch, steps, learning_rate, rescaled, train_loss, dev_loss,
+        test_loss` (nats per token) and `test_perplexity`.
+    """
+    logs = pd.concat([run.log for run in models.runs], ignore_index=True)
+    logs = logs[logs["epoch"] <= models.epochs].drop(columns="seconds")
+    return logs.assign(test_perplexity=np.exp(logs["test_loss"])).reset_index(drop=True)
+
+
+def similarities(models: LanguageModels) -> pd.DataFrame:
+    """Return the SVCCA of all comparisons that the chapter draws.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per comparison: `comparison` (see the module), `seed, epoch, layer`, the other side as
+        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and `svcca` in [0, 1].
+    """
+    names = [run.folder.name for run in models.runs]
+
+    def compute() -> pd.DataFrame:
+        seeds = range(len(models.runs))
+        return pd.concat(parallel(_of_seed, ((models, seed) for seed in seeds)), ignore_index=True)
+
+    return cached("similarities", [names, models.epochs], compute, code=__name__)
+
+
+def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
+    """All comparisons in which one seed's model is looked at over its epochs."""
+    run, last = models.runs[index], models.epochs
+    seed = run.settings["seed"]
+    others = {other.settings["seed"]: other for other in models.runs if other is not run}
+    loaded = {(seed, epoch): run.model(epoch) for epoch in range(last + 1)}
+    loaded |= {(other, last): found.model(last) for other, found in others.items()}
+    layers = loaded[seed, last].layer_names
+    comparisons = list(_comparisons(seed, last, layers, tuple(others)))
+    moments = JointMoments(_pair(a, b, kind) for kind, a, b in comparisons)
+    ids = models.text.test.ids
+    shuffle = torch.Generator().manual_seed(seed)
+    streams = {key: activations.blocks(model, ids) for key, model in loaded.items()}
+    with Progress(f"comparing layers, seed {seed}", len(ids)) as progress:
+        for blocks in zip(*streams.values(), strict=True):
+            views = {
+                _name((*key, layer)): block.layers[layer]
+                for key, block in zip(streams, blocks, strict=True)
+                for layer in layers
+            }
+            order = torch.randperm(len(blocks[0].tokens), generator=shuffle)
+            views |= {_permuted(name): views[name][order] for name in _finals(seed, last, layers)}
+            moments.update({name: views[name] for name in moments.views})
+            progress.advance(len(order))
+    return pd.DataFrame([_row(kind, a, b, moments) for kind, a, b in comparisons])
+
+
+def _comparisons(
+    seed: int, last: int, layers: Sequence[str], others: Sequence[int]
+) -> Iterator[tuple[str, View, View]]:
+    epochs = range(last + 1)
+    for layer in layers:
+        for epoch in epochs:
+            here, final = (seed, epoch, layer), (seed, last, layer)
+            yield "final", here, final
+            yield "permuted", here, final
+            yield from (("other seed", here, (other, last, layer)) for other in others)
+        yield from (
+            ("other epoch", (seed, a, layer), (seed, b, layer)) for a in epochs for b in epochs if a != b
+        )
+    for a, b in combinations(layers, 2):
+        yield from (("other layer", (seed, epoch, a), (seed, epoch, b)) for epoch in epochs)
+
+
+def _row(kind: str, a: View, b: View, moments: JointMoments) -> dict[str, object]:
+    views = moments[_pair(a, b, kind)]
+    return {
+        "comparison": kind,
+        **dict(zip(("seed", "epoch", "layer"), a, strict=True)),
+        **dict(zip(("other_seed", "other_epoch", "other_layer"), b, strict=True)),
+        "tokens": views.count,
+        "svcca": similarity.svcca(views),
+    }
+
+
+def _name(view: View) -> str:
+    seed, epoch, layer = view
+    return f"{layer} of seed {seed} at epoch {epoch}"
+
+
+def _permuted(name: str) -> str:
+    return f"{name}, permuted"
+
+
+def _pair(a: View, b: View, kind: str) -> tuple[str, str]:
+    return _name(a), _permuted(_name(b)) if kind == "permuted" else _name(b)
+
+
+def _finals(seed: int, last: int, layers: Iterable[str]) -> list[str]:
+    return [_name((seed, last, layer)) for layer in layers]
