@@ -100,7 +100,7 @@ class CrossEntropy:
         return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
 
 
-def _cleared_gradient(parameter: nn.Parameter) -> Tensor:
+def _cleared_gradient(parameter: Tensor) -> Tensor:
     """The memory of a parameter's gradient, set to zero."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
