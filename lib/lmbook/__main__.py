@@ -32,12 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     output = call.output or root / "_build" / "runs" / f"{call.chapter.stem}.ipynb"
     try:
         run = chapters.execute(notebook, _absolute(values, root), root=root, label=call.chapter.stem)
-    except chapters.ChapterFailed as failure:
-        print(failure, file=sys.stderr)
+        chapters.write(run, output.absolute())
+        print(f"notebook: {output}")
+        print(f"page:     {_page(call.chapter.resolve(), output.absolute(), root)}")
+    except (chapters.ChapterError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
         return 1
-    chapters.write(run, output.absolute())
-    print(f"notebook: {output}")
-    print(f"page:     {_page(call.chapter.resolve(), output.absolute(), root)}")
     return 0
 
 
@@ -80,7 +80,7 @@ def _page(chapter: Path, executed: Path, root: Path) -> Path:
         contents = {"format": "jb-article", "root": str(pages[0]), "sections": [{"file": str(pages[1])}]}
         (book / "_toc.yml").write_text(yaml.safe_dump(contents))
         subprocess.run(
-            [sys.executable, "-m", "jupyter_book", "build", "-qq", str(book)],
+            [Path(sys.executable).with_name("jupyter-book"), "build", "-qq", book],
             env=os.environ | {extension.EXECUTED: str(executed)},
             check=True,
             stdout=subprocess.DEVNULL,

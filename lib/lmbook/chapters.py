@@ -1,7 +1,7 @@
 """Chapters as notebooks: read from their text, run by papermill, kept so that nothing is run twice.
 
-What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the chapter
-imports, directly or not, and the versions of Python, NumPy and PyTorch; prose does not count.
+What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the
+chapter imports, directly or not, and the versions of Python, NumPy and PyTorch; prose does not count.
 """
 
 import copy
@@ -24,6 +24,8 @@ from jupytext.myst import myst_to_notebook
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from papermill.models import Parameter
+from papermill.translators import PythonTranslator, papermill_translators
 
 from lmbook import parameters as declarations
 from lmbook.following import following
@@ -35,8 +37,20 @@ INJECTED = "injected-parameters"
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
-class ChapterFailed(Exception):
+class ChapterError(Exception):
     """A cell raised, or the kernel died; the message holds the cell and its traceback."""
+
+
+class _Translator(PythonTranslator):
+    """Papermill's own overlooks parameters of a type such as `int | None`, then calls them unknown."""
+
+    @classmethod
+    def inspect(cls, cell: NotebookNode) -> list[Parameter]:
+        found = declarations.declared(nbformat.v4.new_notebook(cells=[cell]))
+        return [Parameter(p.name, p.type, p.default, p.help) for p in found.values()]
+
+
+papermill_translators.register("python", _Translator)
 
 
 def read(text: str) -> NotebookNode:
@@ -71,12 +85,12 @@ def project_root(path: Path) -> Path:
 
 
 def cache_folder(root: Path) -> Path:
-    """Return the folder of all that is kept between runs: `LMDYNAMICS_CACHE`, else `.cache` in the project."""
+    """Return the folder of what is kept between runs: `LMDYNAMICS_CACHE`, else `.cache` in the project."""
     return Path(os.environ.get(CACHE) or root / ".cache")
 
 
 def book_parameters(notebook: NotebookNode) -> dict[str, Any]:
-    """Return what the whole book is built with, as far as the chapter declares it: `LMBOOK_SCALE` as `scale`."""
+    """Return what the whole book is built with, where the chapter declares it: `LMBOOK_SCALE` as `scale`."""
     scale = os.environ.get(SCALE)
     return (
         declarations.parse(notebook, [("scale", scale)])
@@ -107,7 +121,7 @@ def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, l
 
     Raises
     ------
-    ChapterFailed
+    ChapterError
         If a cell raises or the kernel dies.
     """
     with environment(root), following(label):
@@ -116,7 +130,7 @@ def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, l
                 notebook, None, parameters, kernel_name="python3", cwd=str(root), progress_bar=False
             )
         except (PapermillExecutionError, DeadKernelError) as error:
-            raise ChapterFailed(f"{label} failed. {str(error).strip().strip('-').strip()}") from None
+            raise ChapterError(f"{label} failed. {str(error).strip().strip('-').strip()}") from None
 
 
 def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> NotebookNode:
@@ -166,7 +180,7 @@ def environment(root: Path) -> Iterator[None]:
 
 
 def _imports(sources: list[str]) -> set[str]:
-    """Return the modules of the library that code cells import; a cell that is no Python fails when it is run."""
+    """Return the modules of the library that code cells import; what is no Python fails when it is run."""
     found: set[str] = set()
     for source in sources:
         with suppress(SyntaxError):
@@ -185,7 +199,8 @@ def _for_a_page(output: NotebookNode) -> NotebookNode:
     html = plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, auto_play=False, validate=False)
     twin = next((mime for mime in ("image/svg+xml", "image/png") if mime in output.data), None)
     if twin:
-        html = f'<div class="screen-only">{html}</div><div class="print-only">{_image(twin, output.data[twin])}</div>'
+        image = _image(twin, output.data[twin])
+        html = f'<div class="screen-only">{html}</div><div class="print-only">{image}</div>'
     return nbformat.v4.new_output("display_data", {"text/html": html})
 
 

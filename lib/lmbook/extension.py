@@ -74,7 +74,7 @@ def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbf
         path = chapters.stored(notebook, parameters, root=root)
         try:
             run = chapters.executed(notebook, parameters, root=root, label=docname)
-        except chapters.ChapterFailed as failure:
+        except chapters.ChapterError as failure:
             print(f"\n{failure}\n", file=sys.stderr)
             _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
             return notebook
@@ -108,7 +108,7 @@ def _offer_notebook(
 
 
 def _stay_local(app: Sphinx, pagename: str, template: str, context: dict, doctree: document | None) -> None:
-    """Drop Thebe, which loads itself from elsewhere, and add Plotly's script where there is a figure for it."""
+    """Drop Thebe, which loads itself from elsewhere; add Plotly's script where there is a figure for it."""
     for kind in ("script_files", "css_files"):
         context[kind][:] = [file for file in context[kind] if not _is_thebe(file)]
     if "plotly-graph-div" in context.get("body", ""):

@@ -1,6 +1,7 @@
 """Plain papermill on a chapter: `papermill chapters/<chapter>.md out.ipynb -p epochs 5`."""
 
 import os
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import nbformat
 
 from lmbook import chapters
 from lmbook.following import following
+
+# Papermill expects the text of a notebook to be called .ipynb.
+warnings.filterwarnings("ignore", message=r"The specified file \(chapters/.*\) does not end in")
 
 _open = ExitStack()  # papermill never says when it is done: closed with the process
 

@@ -1,8 +1,8 @@
-"""The parameters of a chapter: what its tagged cell declares, and the text that a command line gives for them.
+"""The parameters of a chapter: what its tagged cell declares, and the values that a command line gives.
 
-A declaration is a line such as `epochs: int | None = None  # passes over the corpus`. Its type is one of `int`,
-`float`, `bool`, `str`, a list of these, `Literal[...]`, or one of these with `None`. Without an annotation the
-default's own type holds.
+A declaration is a line such as `epochs: int | None = None  # passes over the corpus`. Its type is one of
+`int`, `float`, `bool`, `str`, a list of these, `Literal[...]`, or one of these with `None`. Without an
+annotation the default's own type holds.
 """
 
 import ast
@@ -131,5 +131,7 @@ def _parsed(kind: ast.expr, text: str) -> Any:
             ]
         case ast.Subscript(value=ast.Name("Literal"), slice=choices):
             values = choices.elts if isinstance(choices, ast.Tuple) else [choices]
-            return {str(ast.literal_eval(v)): ast.literal_eval(v) for v in values}[text]
+            for value in map(ast.literal_eval, values):
+                if str(value) == text:
+                    return value
     raise ValueError

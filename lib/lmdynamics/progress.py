@@ -13,9 +13,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Protocol, runtime_checkable
 
 VARIABLE = "LMDYNAMICS_PROGRESS"
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What a line needs of standard error, or of whatever stands in for it."""
+
+    def write(self, text: str, /) -> object:
+        """Write some text."""
+
+    def flush(self) -> object:
+        """Show what was written."""
+
+    def isatty(self) -> bool:
+        """Tell whether this is a terminal."""
 
 
 class Line:
@@ -33,7 +47,7 @@ class Line:
 
     def __init__(
         self,
-        stream: TextIO | Path,
+        stream: Stream | Path,
         *,
         seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -110,7 +124,7 @@ class Progress:
         self._clock = clock
         self._began = clock()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,7 +154,7 @@ def clear() -> None:
     _line().clear()
 
 
-_lines: dict[str | TextIO, Line] = {}
+_lines: dict[str | Stream, Line] = {}
 
 
 def _line() -> Line:

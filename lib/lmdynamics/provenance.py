@@ -76,7 +76,7 @@ def provenance() -> dict[str, str]:
 
 def _with_imports(modules: tuple[str, ...]) -> set[str]:
     found: set[str] = set()
-    waiting = set(modules)
+    waiting = {name for module in modules for name in _with_parents(module)}
     while waiting:
         name = waiting.pop()
         found.add(name)
@@ -96,9 +96,14 @@ def _named(node: ast.AST, package: str) -> Iterator[str]:
     else:
         return
     for name in names:
-        parts = name.split(".")
-        if parts[0] == PACKAGE:
-            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        if name.split(".")[0] == PACKAGE:
+            yield from _with_parents(name)
+
+
+def _with_parents(name: str) -> list[str]:
+    """Return a dotted name after the packages that it is in, all of which an import of it runs."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _path(name: str) -> Path | None:

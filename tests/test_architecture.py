@@ -1,0 +1,50 @@
+"""The map of the code, kept true: imports point down, and the science does not know the book."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from lmdynamics.provenance import imported_modules
+
+LIBRARY = Path(__file__).parents[1] / "lib" / "lmdynamics"
+MODULES = sorted(LIBRARY.rglob("*.py"))
+
+
+def dotted(path):
+    parts = path.relative_to(LIBRARY.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """The modules of the library that a module imports; packages that it only passes through are left out."""
+    package = dotted(path) if path.name == "__init__.py" else dotted(path).rpartition(".")[0]
+    return imported_modules(path.read_text(), package=package) - {
+        "lmdynamics",
+        "lmdynamics.studies",
+        dotted(path),
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_the_science_never_imports_the_book(path):
+    named = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    tops = {alias.name.split(".")[0] for node in named for alias in node.names}
+    tops |= {(node.module or "").split(".")[0] for node in named if isinstance(node, ast.ImportFrom)}
+    assert not tops & {"lmbook", "papermill", "jupytext", "nbformat", "sphinx", "IPython"}
+
+
+def test_imports_have_an_order_from_top_to_bottom():
+    waiting = {dotted(path): imports(path) for path in MODULES}
+    while bottom := {name for name, needs in waiting.items() if not needs & set(waiting)}:
+        waiting = {name: needs for name, needs in waiting.items() if name not in bottom}
+    assert not waiting, f"imported in a circle: {sorted(waiting)}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "studies" not in p.parts], ids=dotted)
+def test_nothing_below_imports_a_study(path):
+    assert not {name for name in imports(path) if name.startswith("lmdynamics.studies.")}
