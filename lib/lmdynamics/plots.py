@@ -5,7 +5,7 @@ the thick line of their mean. Interactive figures come as HTML that needs plotly
 the book provides, and loads nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +16,8 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+MODELS = {"language model": "#5d5d9e"}
+"""Colour of each kind of model."""
 LAYERS = {"e": "#0072b2", "h1": "#d55e00", "h2": "#009e73"}
 """Colour of each layer; distinct to colour-blind readers (Okabe and Ito)."""
 LAYER_PAIRS = {"e–h1": "#56b4e9", "h1–h2": "#cc79a7", "e–h2": "#7f7f7f"}
@@ -92,7 +94,7 @@ def mark_rescalings(losses: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def between_epochs(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+def between_epochs(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
     """Draw how alike each two epochs are, one map per layer, mean over seeds.
 
     Parameters
@@ -104,16 +106,16 @@ def between_epochs(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
 
     Returns
     -------
-    sequence of matplotlib.axes.Axes
+    list of matplotlib.axes.Axes
     """
-    grids = _grids(table)
+    grids, axes = _grids(table), list(axes)
     low = min(np.nanmin(grid) for grid in grids.values())
     for (layer, grid), ax in zip(grids.items(), axes, strict=True):
         image = ax.imshow(grid, vmin=low, vmax=1, cmap="viridis", origin="lower")
         ax.set(title=layer, xlabel="epoch")
         ax.grid(visible=False)
     axes[0].set_ylabel("epoch")
-    axes[0].figure.colorbar(image, ax=list(axes), label=MEASURES["svcca"], shrink=0.8)
+    axes[0].figure.colorbar(image, ax=axes, label=MEASURES["svcca"], shrink=0.8)
     return axes
 
 

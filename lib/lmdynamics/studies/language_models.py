@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
+import pandas as pd
 import torch
 
 from lmdynamics import runs, vocabulary
 from lmdynamics.progress import report
 from lmdynamics.runs import Run, RunSettings
-from lmdynamics.settings import Scale
+from lmdynamics.settings import THESIS, Scale
 from lmdynamics.training import Examples, Parts
 from lmdynamics.vocabulary import PreparedText
 
@@ -56,6 +57,39 @@ def prepared(scale: Scale) -> PreparedText:
         report(f"reading {scale.corpus.corpus}: {done} of {total or 'unknown number of'} articles")
 
     return vocabulary.prepare(scale.corpus, progress=progress)
+
+
+def described(models: LanguageModels, scale: Scale) -> pd.DataFrame:
+    """What was trained, beside the paper's own numbers (thesis chapter 4, section 3).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per property: `this run` and `paper`, as text.
+    """
+    text, paper = models.text, THESIS
+    rows = {
+        "text": (text.corpus.name, "English Wikipedia"),
+        "tokens to train on": (f"{len(text.train.ids):,}", "227 million"),
+        "tokens to test on": (f"{len(text.test.ids):,}", "191 thousand"),
+        "vocabulary": (f"{len(text.vocabulary):,} words", "20 thousand words"),
+        "rarest word kept": tuple(f"{each.corpus.min_count} tokens" for each in (scale, paper)),
+        "sentences with rarer words": tuple(
+            "left out" if each.corpus.drop_rare_sentences else "kept, the words as <unk>"
+            for each in (scale, paper)
+        ),
+        "LSTM layers × units": tuple(f"{each.model.layers} × {each.model.units}" for each in (scale, paper)),
+        "dropout": tuple(f"{each.model.dropout}" for each in (scale, paper)),
+        "batch × backpropagation": tuple(
+            f"{each.training.batch} × {each.training.steps_back} tokens" for each in (scale, paper)
+        ),
+        "first learning rate": tuple(f"{each.training.learning_rate:g}" for each in (scale, paper)),
+        "largest gradient norm": tuple(f"{each.training.clip:g}" for each in (scale, paper)),
+        "epochs": tuple(f"{each.training.epochs}" for each in (scale, paper)),
+        "seeds": (", ".join(map(str, scale.seeds)), "two models"),
+        "scale": (scale.name, paper.name),
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "paper"])
 
 
 def varied(

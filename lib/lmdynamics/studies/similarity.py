@@ -1,7 +1,7 @@
 """Chapter 4: how alike the layers of language models are, over training, between seeds and between layers.
 
-Two tables come out. `losses` has one row per seed and epoch. `similarities` has one row per seed, epoch and
-comparison: a layer at an epoch beside
+Two tables come out of `study`. `losses` has one row per seed and epoch. `similarities` has one row per seed,
+epoch and comparison: a layer at an epoch beside
 
 - `final`: the same layer of the same model after the last epoch (thesis figure 3);
 - `other seed`: the same layer of a model from another seed, after the last epoch (figure 4);
@@ -27,6 +27,11 @@ from lmdynamics.tables import cached
 
 View = tuple[int, int, str]
 """Seed, epoch and layer."""
+
+
+def study(models: LanguageModels) -> dict[str, pd.DataFrame]:
+    """Return the tables of the chapter by name: `losses` and `similarities`."""
+    return {"losses": losses(models), "similarities": similarities(models)}
 
 
 def losses(models: LanguageModels) -> pd.DataFrame:

@@ -1,0 +1,39 @@
+import pandas as pd
+import pytest
+
+from lmdynamics import tables
+
+TABLE = pd.DataFrame({"epoch": [0, 1], "svcca": [0.25, 1.0]})
+CODE = "lmdynamics.tables"
+
+
+def test_a_table_is_computed_once_for_what_it_depends_on(tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return TABLE
+
+    for key in ({"seed": 1}, {"seed": 1}, {"seed": 2}):
+        pd.testing.assert_frame_equal(tables.cached("t", key, compute, code=CODE, folder=tmp_path), TABLE)
+    assert len(calls) == 2
+
+
+def test_other_code_computes_the_table_anew(tmp_path, monkeypatch):
+    tables.cached("t", 1, lambda: TABLE, code=CODE, folder=tmp_path)
+    monkeypatch.setattr(tables, "code_fingerprint", lambda code: "edited")
+    assert len(tables.cached("t", 1, lambda: TABLE[:1], code=CODE, folder=tmp_path)) == 1
+
+
+def test_a_failing_computation_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        tables.cached("t", 1, lambda: 1 / 0, code=CODE, folder=tmp_path)
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_a_damaged_table_is_an_error_that_names_it(tmp_path):
+    tables.cached("t", 1, lambda: TABLE, code=CODE, folder=tmp_path)
+    (path,) = tmp_path.glob("*.parquet")
+    path.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(ValueError, match=f"{path.name} is a damaged table"):
+        tables.cached("t", 1, lambda: TABLE, code=CODE, folder=tmp_path)
