@@ -54,7 +54,7 @@ DEMO = replace(
     THESIS,
     name="demo",
     corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
-    training=replace(THESIS.training, epochs=10),
+    training=replace(THESIS.training, epochs=8),
 )
 """Minutes on two cores: the default."""
 

@@ -59,15 +59,15 @@ def prepared(scale: Scale) -> PreparedText:
     return vocabulary.prepare(scale.corpus, progress=progress)
 
 
-def described(models: LanguageModels, scale: Scale) -> pd.DataFrame:
-    """What was trained, beside the paper's own numbers (thesis chapter 4, section 3).
+def described(scale: Scale) -> pd.DataFrame:
+    """What a scale trains, beside the paper's own numbers (thesis chapter 4, section 3).
 
     Returns
     -------
     pandas.DataFrame
         One row per property: `this run` and `paper`, as text.
     """
-    text, paper = models.text, THESIS
+    text, paper = prepared(scale), THESIS
     rows = {
         "text": (text.corpus.name, "English Wikipedia"),
         "tokens to train on": (f"{len(text.train.ids):,}", "227 million"),

@@ -21,16 +21,18 @@ import torch
 
 from lmdynamics import activations, similarity
 from lmdynamics.progress import Progress
+from lmdynamics.settings import Scale
 from lmdynamics.statistics import JointMoments
-from lmdynamics.studies.language_models import LanguageModels, parallel
+from lmdynamics.studies.language_models import LanguageModels, parallel, trained
 from lmdynamics.tables import cached
 
 View = tuple[int, int, str]
 """Seed, epoch and layer."""
 
 
-def study(models: LanguageModels) -> dict[str, pd.DataFrame]:
-    """Return the tables of the chapter by name: `losses` and `similarities`."""
+def study(scale: Scale) -> dict[str, pd.DataFrame]:
+    """Train the language models of a scale and return the tables by name: `losses` and `similarities`."""
+    models = trained(scale)
     return {"losses": losses(models), "similarities": similarities(models)}
 
 

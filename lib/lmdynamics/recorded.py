@@ -1,0 +1,98 @@
+"""Results that were measured once and are kept: small tables beside what they were measured with.
+
+A recorded study is a folder, `<study>-<scale>`, of one CSV file per table and `about.json`: settings,
+versions, machine, date, seconds. It is written only by the code that measured it:
+`python -m lmdynamics.recorded similarity desktop` trains what is missing and writes to `data/results`.
+"""
+
+import argparse
+import importlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lmdynamics.provenance import code_fingerprint, provenance
+from lmdynamics.settings import SCALES, Scale, scale
+
+STUDIES = ("similarity",)
+"""Modules of `studies` that have a `study` to record."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A study as it was once measured."""
+
+    tables: dict[str, pd.DataFrame]
+    about: dict[str, Any]
+    """Settings, versions, machine, date (UTC) and seconds."""
+
+
+def record(study: str, size: Scale, folder: Path) -> Path:
+    """Measure a study and keep its tables.
+
+    Parameters
+    ----------
+    study
+        One of `STUDIES`.
+    size
+        How large.
+    folder
+        Where recorded results are kept.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder of this study and scale. What stood there is overwritten.
+    """
+    module = f"lmdynamics.studies.{study}"
+    begun = time.monotonic()
+    tables: Mapping[str, pd.DataFrame] = importlib.import_module(module).study(size)
+    about = {
+        "study": study,
+        "settings": asdict(size),
+        "code": code_fingerprint(module),
+        "seconds": round(time.monotonic() - begun),
+        **provenance(),
+    }
+    home = folder / f"{study}-{size.name}"
+    home.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return home
+
+
+def load(study: str, size: str, folder: Path) -> Recorded:
+    """Read a recorded study.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it was not recorded; names the command that records it.
+    """
+    home = folder / f"{study}-{size}"
+    if not (home / "about.json").exists():
+        raise FileNotFoundError(
+            f"{home} holds no recorded study; python -m lmdynamics.recorded {study} {size} measures it"
+        )
+    tables = {path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}
+    return Recorded(tables, json.loads((home / "about.json").read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """Record one study at one scale, from the command line."""
+    parser = argparse.ArgumentParser(description="Measure a study and keep its tables.")
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("scale", choices=SCALES)
+    parser.add_argument("--folder", type=Path, default=Path("data/results"), help="default: data/results")
+    given = parser.parse_args()
+    print(f"recorded in {record(given.study, scale(given.scale), given.folder)}")
+
+
+if __name__ == "__main__":
+    main()
