@@ -182,9 +182,10 @@ class _Sums:
         means, columns = {}, {}
         for name, values in chunk.items():
             tokens, units = values.shape
-            means[name] = values.to(torch.float64).mean(0)
-            columns[name] = values.new_empty(tokens, units + 1, dtype=torch.float64)
-            centred = torch.sub(values.to(torch.float64), means[name], out=columns[name][:, :-1])
+            wide = values.to(torch.float64)
+            means[name] = wide.mean(0)
+            columns[name] = wide.new_empty(tokens, units + 1)
+            centred = torch.sub(wide, means[name], out=columns[name][:, :-1])
             distances = torch.einsum("tu,tu->t", centred, centred)
             torch.sub(distances, distances.mean(), out=columns[name][:, -1])
         return cls(tokens, means, {(a, b): columns[a].T @ columns[b] for a, b in pairs})

@@ -1,0 +1,430 @@
+"""Each measure keeps its invariances, meets its closed forms and agrees with other people's code."""
+
+import importlib
+import inspect
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import subspace_angles
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+from statsmodels.multivariate.cancorr import CanCorr
+
+from lmdynamics.similarity import canonical_correlations, cca, cka, pwcca, rsa, svcca
+from lmdynamics.statistics import JointMoments
+
+with warnings.catch_warnings():  # their imports warn of their own old habits
+    warnings.simplefilter("ignore")
+    from ckatorch.core import cka_base, cka_batch
+
+    rsatoolbox = importlib.import_module("rsatoolbox")
+
+TOKENS = 400
+
+
+def debiased_cka(*views):
+    return cka(*views, debiased=True)
+
+
+LINEAR = [cca, svcca, pwcca, cka, debiased_cka]
+each_linear = pytest.mark.parametrize("measure", LINEAR)
+each = pytest.mark.parametrize("measure", [*LINEAR, rsa])
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def layers(x_units=12, y_units=8, *, tokens=TOKENS, noise=0.7):
+    """Two views with a common cause, of unequal variances and far from zero."""
+    cause = normal(tokens, 6)
+    x = cause @ normal(6, x_units, seed=1) + noise * normal(tokens, x_units, seed=2) * torch.arange(
+        1, x_units + 1
+    )
+    y = cause @ normal(6, y_units, seed=3) + noise * normal(tokens, y_units, seed=4)
+    return x / 3 + 2, y - 5
+
+
+def rotation(units, seed=5):
+    return torch.linalg.qr(normal(units, units, seed=seed)).Q
+
+
+def moments_of(x, y, blocks=7):
+    moments = JointMoments([("x", "y")])
+    for a, b in zip(x.tensor_split(blocks), y.tensor_split(blocks), strict=True):
+        moments.update({"x": a, "y": b})
+    return moments["x", "y"]
+
+
+# Invariances
+
+
+@each
+def test_a_view_equals_itself(measure):
+    x, _ = layers()
+    assert measure(x, x) == pytest.approx(1, abs=1e-12)
+
+
+@each
+def test_rotating_scaling_and_shifting_either_side_change_nothing(measure):
+    x, y = layers()
+    changed = measure(3 * x @ rotation(12) - 7, 0.01 * y @ rotation(8) + 4)
+    if measure is pwcca:  # its weights see the units of x, so only scale and shift of x, and any map of y
+        changed = measure(3 * x - 7, 0.01 * y @ rotation(8) + 4)
+    assert changed == pytest.approx(measure(x, y), abs=1e-10)
+
+
+@each_linear
+def test_the_order_of_tokens_does_not_count(measure):
+    x, y = layers()
+    order = torch.randperm(TOKENS, generator=torch.Generator().manual_seed(0))
+    assert measure(x[order], y[order]) == pytest.approx(measure(x, y), abs=1e-12)
+
+
+def test_invertible_maps_leave_canonical_correlations():
+    x, y = layers()
+    mapped = canonical_correlations(x @ normal(12, 12, seed=6), y @ normal(8, 8, seed=7))
+    torch.testing.assert_close(mapped, canonical_correlations(x, y), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("measure", [cca, svcca, cka, debiased_cka, rsa])
+def test_swapping_the_sides_changes_nothing(measure):
+    x, y = layers()
+    assert measure(x, y) == pytest.approx(measure(y, x), abs=1e-12)
+
+
+def test_scales_of_units_cost_canonical_correlations_no_digits():
+    x, y = layers()
+    scales = torch.logspace(-9, 9, 12, dtype=torch.float64)
+    torch.testing.assert_close(
+        canonical_correlations(x * scales, y), canonical_correlations(x, y), rtol=0, atol=1e-10
+    )
+
+
+# Closed forms
+
+
+@pytest.mark.parametrize("measure", [cca, svcca, pwcca])
+def test_single_units_give_absolute_pearson(measure):
+    x, y = layers(1, 1)
+    pearson = np.corrcoef(x[:, 0], y[:, 0])[0, 1]
+    assert measure(x, -y) == pytest.approx(abs(pearson), abs=1e-12)
+    assert cka(x, -y) == pytest.approx(pearson**2, abs=1e-12)
+
+
+def correlated_pairs(correlations, tokens=300):
+    """Two views whose units correlate pairwise exactly as told, and not at all otherwise."""
+    basis = torch.linalg.qr(normal(tokens, 2 * len(correlations) + 1) + torch.eye(tokens, 1)).Q
+    ones = torch.ones(tokens, 1, dtype=torch.float64)
+    basis = torch.linalg.qr(torch.cat([ones, basis], 1)).Q[:, 1:]
+    x, rest = basis[:, : len(correlations)], basis[:, len(correlations) : 2 * len(correlations)]
+    rho = torch.tensor(correlations, dtype=torch.float64)
+    return x, rho * x + (1 - rho**2).sqrt() * rest
+
+
+def test_canonical_correlations_of_pairwise_correlated_units_are_those_correlations():
+    x, y = correlated_pairs([0.9, 0.5, 0.1])
+    x_mixed, y_mixed = x @ normal(3, 3, seed=1), y @ normal(3, 3, seed=2)
+    expected = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(canonical_correlations(x_mixed, y_mixed), expected, rtol=0, atol=1e-10)
+    assert cca(x_mixed, y_mixed) == pytest.approx(0.5, abs=1e-10)
+    assert cka(x, y) == pytest.approx((0.81 + 0.25 + 0.01) / 3, abs=1e-10)
+
+
+def test_pwcca_weighs_directions_by_the_first_side():
+    x, y = correlated_pairs([0.9, 0.1])
+    scale = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    assert pwcca(x * scale, y) == pytest.approx((0.9 + 3 * 0.1) / 4, abs=1e-10)
+    assert pwcca(y, x * scale) == pytest.approx((0.9 + 0.1) / 2, abs=1e-10)
+
+
+def test_svcca_drops_what_its_share_of_variance_does_not_need():
+    x, y = correlated_pairs([0.8, 0.6, 0.2])
+    scale = torch.tensor([10.0, 4.0, 1.0], dtype=torch.float64)  # squares: 100, 16, 1
+    x, y = x * scale, y * scale
+    assert svcca(x, y) == pytest.approx(0.7, abs=1e-10)  # 116/117 explains 99.1 %
+    assert svcca(x, y, rule="singular_values") == pytest.approx(
+        1.6 / 3, abs=1e-10
+    )  # 14/15 explains 93 % only
+    assert svcca(x, y, variance=0.5) == pytest.approx(0.8, abs=1e-10)
+    assert svcca(x, y, variance=1.0) == pytest.approx(cca(x, y), abs=1e-12)
+
+
+def test_a_linear_map_of_a_view_has_all_canonical_correlations_one_and_never_more():
+    x, _ = layers(40)
+    for seed in range(20):
+        values = canonical_correlations(x, x @ normal(40, 40, seed=seed) + 1)
+        assert values.max() <= 1
+        assert values.min() > 1 - 1e-6
+
+
+def test_equal_distances_up_to_order_give_rsa_one():
+    x = torch.tensor([[0.0], [1], [3], [7]], dtype=torch.float64)
+    assert rsa(x, x**1.5) == pytest.approx(1)
+    assert rsa(x, torch.tensor([[0.0], [7], [6], [4]], dtype=torch.float64)) == pytest.approx(
+        spearmanr([1, 3, 7, 2, 6, 4], [7, 6, 4, 1, 3, 2]).statistic
+    )
+
+
+@pytest.mark.parametrize(("x_units", "y_units"), [(40, 40), (40, 5)])
+def test_unrelated_views_score_the_chance_that_the_docstrings_state(x_units, y_units):
+    x, y = normal(4000, x_units), normal(4000, y_units, seed=1)
+    chance = (x_units / 4000) ** 0.5
+    for measure in (cca, pwcca):
+        assert 0.83 * chance < measure(x, y) < 1.05 * chance
+    assert cka(x, y) == pytest.approx((x_units * y_units) ** 0.5 / 4000, rel=0.3)
+    assert cka(x, y, debiased=True) == pytest.approx(0, abs=1e-3)
+    assert rsa(x, y, sample=500) == pytest.approx(0, abs=0.05)
+
+
+# Other people's implementations
+
+
+@pytest.mark.parametrize("widths", [(12, 8), (8, 12), (5, 1)])
+def test_canonical_correlations_agree_with_statsmodels_and_scipy(widths):
+    x, y = layers(*widths)
+    ours = canonical_correlations(x, y).numpy()
+    np.testing.assert_allclose(ours, CanCorr(x.numpy(), y.numpy()).cancorr, rtol=0, atol=1e-10)
+    angles = subspace_angles((x - x.mean(0)).numpy(), (y - y.mean(0)).numpy())
+    np.testing.assert_allclose(ours, np.cos(angles)[::-1], rtol=0, atol=1e-10)
+
+
+def test_ill_conditioned_views_agree_with_statsmodels():
+    x, y = layers()
+    x = x @ (rotation(12) * torch.logspace(0, -4, 12, dtype=torch.float64)) @ rotation(12, seed=6)
+    np.testing.assert_allclose(
+        canonical_correlations(x, y).numpy(), CanCorr(x.numpy(), y.numpy()).cancorr, rtol=0, atol=1e-6
+    )
+
+
+def google_svcca(x, y, share, singular_values):
+    """Plain: truncate by SVD, then compare the kept subspaces."""
+    kept = []
+    for view in (x.numpy(), y.numpy()):
+        u, s, _ = np.linalg.svd(view - view.mean(0), full_matrices=False)
+        counted = s if singular_values else s**2
+        kept.append(
+            next(u[:, :k] for k in range(1, len(s) + 1) if counted[:k].sum() / counted.sum() >= share)
+        )
+    return np.linalg.svd(kept[0].T @ kept[1], compute_uv=False).mean(), [k.shape[1] for k in kept]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("rule", ["variance", "singular_values"])
+def test_svcca_agrees_with_truncation_by_singular_value_decomposition(share, rule):
+    x, y = layers(30, 20)
+    expected, kept = google_svcca(x, y, share, rule == "singular_values")
+    assert kept[0] < 30
+    assert svcca(x, y, variance=share, rule=rule) == pytest.approx(expected, abs=1e-9)
+
+
+def plain_pwcca(x, y):
+    """Morcos et al. 2018 word for word, on orthonormal canonical variates of the first view."""
+    x, y = (view.numpy() - view.numpy().mean(0) for view in (x, y))
+    x_basis, y_basis = (np.linalg.qr(view)[0] for view in (x, y))
+    u, correlations, _ = np.linalg.svd(x_basis.T @ y_basis, full_matrices=False)
+    variates = x_basis @ u
+    weights = np.array([sum(abs(h @ unit) for unit in x.T) for h in variates.T])
+    return (weights / weights.sum()) @ correlations
+
+
+@pytest.mark.parametrize("widths", [(12, 8), (8, 12)])
+def test_pwcca_agrees_with_the_paper_word_for_word(widths):
+    x, y = layers(*widths)
+    assert pwcca(x, y) == pytest.approx(plain_pwcca(x, y), abs=1e-10)
+    assert pwcca(y, x) == pytest.approx(plain_pwcca(y, x), abs=1e-10)
+    assert abs(pwcca(x, y) - pwcca(y, x)) > 1e-4
+
+
+@pytest.mark.parametrize("tokens", [6, 90])  # fewer tokens than units are fine here
+def test_cka_agrees_with_ckatorch(tokens):
+    x, y = layers(tokens=tokens)
+    assert cka(x, y) == pytest.approx(cka_base(x, y).item(), abs=1e-10)
+    assert cka(x, y, debiased=True) == pytest.approx(cka_batch(x[None], y[None]).item(), abs=1e-10)
+    assert cka(x, y, debiased=True) == pytest.approx(cka_base(x, y, unbiased=True).item(), abs=1e-10)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "correlation", "cosine"])
+def test_rsa_agrees_with_scipy(distance):
+    x, y = (view[:60].numpy() for view in layers())
+    expected = spearmanr(pdist(x, distance), pdist(y, distance)).statistic
+    assert rsa(x, y, distance=distance) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "correlation"])
+def test_rsa_agrees_with_rsatoolbox(distance):
+    sides = [rsatoolbox.data.Dataset(view[:60].numpy()) for view in layers()]
+    rdms = [rsatoolbox.rdm.calc_rdm(side, method=distance) for side in sides]
+    expected = rsatoolbox.rdm.compare(*rdms, method="spearman").item()
+    assert rsa(*(view[:60] for view in layers()), distance=distance) == pytest.approx(expected, abs=1e-6)
+
+
+# From sums, from deficient and from difficult input
+
+
+@each_linear
+@settings(deadline=None, max_examples=8)
+@given(blocks=st.integers(1, TOKENS))
+def test_sums_of_blocks_give_the_number_of_the_arrays(measure, blocks):
+    x, y = layers()
+    assert measure(moments_of(x, y, blocks)) == pytest.approx(measure(x, y), abs=1e-10)
+
+
+@each_linear
+def test_numpy_and_torch_give_the_same_number(measure):
+    x, y = layers()
+    assert measure(x.numpy(), y) == measure(x, y.numpy()) == measure(x, y)
+
+
+def test_duplicated_combined_and_constant_units_change_no_canonical_correlation():
+    x, y = layers()
+    constants = torch.full((TOKENS, 2), 0.1, dtype=x.dtype)
+    more = torch.cat([x, x[:, :3], x @ normal(12, 2, seed=8), constants], 1)
+    torch.testing.assert_close(
+        canonical_correlations(more, y), canonical_correlations(x, y), rtol=0, atol=1e-9
+    )
+    for measure in (cca, svcca, pwcca):
+        assert measure(more, more) == pytest.approx(1, abs=1e-9)
+
+
+def test_rank_deficient_views_correlate_in_as_many_directions_as_their_rank():
+    x, y = layers()
+    low = x[:, :4] @ normal(4, 30, seed=8)
+    assert len(canonical_correlations(low, y)) == 4
+    torch.testing.assert_close(
+        canonical_correlations(low, y), canonical_correlations(x[:, :4], y), rtol=0, atol=1e-9
+    )
+    assert pwcca(low, y) == pytest.approx(plain_pwcca_of_rank(low, y, 4), abs=1e-9)
+
+
+def plain_pwcca_of_rank(x, y, rank):
+    x, y = (view.numpy() - view.numpy().mean(0) for view in (x, y))
+    x_basis, y_basis = np.linalg.svd(x, full_matrices=False)[0][:, :rank], np.linalg.qr(y)[0]
+    u, correlations, _ = np.linalg.svd(x_basis.T @ y_basis, full_matrices=False)
+    weights = np.abs((x_basis @ u).T @ x).sum(1)
+    return weights @ correlations / weights.sum()
+
+
+def test_deficiency_that_float32_rounds_away_is_seen_through():
+    x, y = layers()
+    low = (x[:, :4] @ normal(4, 30, seed=8)).float()
+    assert len(canonical_correlations(low, y)) == 4
+
+
+@each
+def test_a_mean_far_from_zero_changes_little(measure):
+    x, y = layers()
+    assert measure(x + 1e4, y - 1e4) == pytest.approx(measure(x, y), abs=1e-6)
+
+
+# RSA's sample
+
+
+def test_a_sample_is_the_same_for_the_same_seed_and_near_the_whole():
+    x, y = layers()
+    whole = rsa(x, y)
+    assert rsa(x, y, sample=200, seed=3) == rsa(x, y, sample=200, seed=3)
+    assert rsa(x, y, sample=200, seed=3) != rsa(x, y, sample=200, seed=4)
+    assert rsa(x, y, sample=200) == pytest.approx(whole, abs=0.05)
+    assert rsa(x, y, sample=TOKENS) == pytest.approx(whole, abs=1e-12)
+
+
+# Errors
+
+
+def constant(x):
+    return torch.full_like(x, 0.1)
+
+
+@each_linear
+def test_a_side_without_variance_is_refused(measure):
+    x, y = layers()
+    with pytest.raises(ValueError, match="y does not vary: all units are constant over its 400 tokens"):
+        measure(x, constant(y))
+    with pytest.raises(ValueError, match="x does not vary"):
+        measure(constant(x), y)
+
+
+@pytest.mark.parametrize("measure", [canonical_correlations, cca, svcca, pwcca])
+@pytest.mark.parametrize("tokens", [9, 12])
+def test_canonical_correlations_refuse_as_few_tokens_as_units(measure, tokens):
+    x, y = layers(tokens=tokens)
+    for sides in ((x, y), (y, x)):
+        with pytest.raises(
+            ValueError, match=f"more tokens than units, got {tokens} tokens for 12 units; sample"
+        ):
+            measure(*sides)
+
+
+@each
+def test_rows_that_do_not_align_are_refused(measure):
+    x, y = layers()
+    with pytest.raises(ValueError, match=r"same tokens, row by row; got {'x': 400, 'y': 399} tokens"):
+        measure(x, y[1:])
+
+
+@each
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(measure, value):
+    x, y = layers()
+    y[3, 2] = value
+    with pytest.raises(ValueError, match=f"'y' has {value} at token 3 of the block, unit 2"):
+        measure(x, y)
+
+
+@pytest.mark.parametrize("measure", [canonical_correlations, cca, svcca, pwcca, cka])
+def test_one_array_alone_or_moments_and_an_array_are_refused(measure):
+    x, y = layers()
+    for sides in ((x,), (moments_of(x, y), y)):
+        with pytest.raises(TypeError, match="two arrays, or of the moments of two views"):
+            measure(*sides)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])
+def test_svcca_refuses_a_share_that_is_none(share):
+    with pytest.raises(ValueError, match=r"share in \(0, 1\], got"):
+        svcca(*layers(), variance=share)
+
+
+def test_debiased_cka_needs_four_tokens():
+    x, y = layers()
+    with pytest.raises(ValueError, match="at least 4 tokens, got 3"):
+        cka(x[:3], y[:3], debiased=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "each pair of 3 to 10,000 tokens, got 10,001 of 10,001; set sample"),
+        ({"sample": 20_000}, "got 20,000 of 10,001"),
+        ({"sample": 2}, "got 2 of 10,001"),
+    ],
+)
+def test_rsa_refuses_too_many_tokens_and_too_few(options, message):
+    x = normal(10_001, 2)
+    with pytest.raises(ValueError, match=message):
+        rsa(x, x, **options)
+
+
+def test_rsa_refuses_distances_that_say_nothing():
+    x, y = (view[:50] for view in layers())
+    with pytest.raises(ValueError, match="y does not vary: all of its tokens are equally far apart"):
+        rsa(x, constant(y))
+    y = y.clone()
+    y[4] = 0
+    for distance in ("cosine", "correlation"):
+        with pytest.raises(ValueError, match=f"{distance} distance is not defined for a token of y"):
+            rsa(x, y, distance=distance)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    x, y = layers()
+    bare_svcca, bare_rsa = inspect.unwrap(svcca), inspect.unwrap(rsa)  # below the type checks
+    with pytest.raises(ValueError, match=r"one of .'variance', 'singular_values'., got 'energy'"):
+        bare_svcca(x, y, rule="energy")
+    with pytest.raises(ValueError, match=r"one of .'euclidean', 'correlation', 'cosine'., got 'cityblock'"):
+        bare_rsa(x, y, distance="cityblock")
