@@ -64,7 +64,7 @@ def test_sections_of_links_go_with_their_subsections():
 
 
 def test_a_list_item_stays_if_it_is_a_sentence():
-    assert clean("They:\n* Cats sat.\n* [[Cats]]\n# \"Dogs ran.\"\nThen.") == [
+    assert clean('They:\n* Cats sat.\n* [[Cats]]\n# "Dogs ran."\nThen.') == [
         "They:",
         "Cats sat.",
         '"Dogs ran."',
@@ -99,7 +99,16 @@ def test_doc_blocks_lose_their_repeated_title_and_remains():
 
 
 def test_only_titles_between_blank_lines_begin_an_article_of_wikitext():
-    lines = [" \n", " = Cats = \n", " \n", " They sat . \n", " = Points ; legend = \n", " \n", " = Dogs = \n", " \n"]
+    lines = [
+        " \n",
+        " = Cats = \n",
+        " \n",
+        " They sat . \n",
+        " = Points ; legend = \n",
+        " \n",
+        " = Dogs = \n",
+        " \n",
+    ]
     lines += [" = = A section = = \n", " \n"]
     cats, dogs = wikipedia.wikitext_lines(lines, "dev")
     assert (cats.title, dogs.title, dogs.part) == ("Cats", "Dogs", "dev")
@@ -115,8 +124,9 @@ def test_wikitext_paragraphs_are_the_file_word_for_word():
 
 def test_nothing_of_the_markup_is_left_in_the_sample():
     leftovers = (
-        r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\|\||\|-|==|<ref|</|<br|http|thumb\||\d+px|&\w+;|(?i:category|file|image):|"
-        r"''|__|\ue000|\([\s,;.]*\)|\( | \)| [,;.](?: |$)|  |style=|align=|\bcite (?:web|book|news|journal)|formula_"
+        r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\|\||\|-|==|<ref|</|<br|http|thumb\||\d+px|&\w+;|''|__|"
+        r"(?i:category|file|image):|\([\s,;.]*\)|\( | \)| [,;.](?: |$)|  |style=|align=|formula_|"
+        r"\ue000|\bcite (?:web|book|news|journal)"
     )
     reader = corpora._reader("wikipedia-sample")
     found = [

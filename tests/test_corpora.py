@@ -1,0 +1,302 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmdynamics import annotation, corpora
+from lmdynamics.annotation import Column
+from lmdynamics.corpora import PARTS, Corpus
+
+needs_data = pytest.mark.skipif(
+    not os.environ.get("LMDYNAMICS_DATA"), reason="LMDYNAMICS_DATA names no folder of corpora"
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cached(cache, monkeypatch):
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(cache))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "mytext"
+    folder.mkdir()
+    (folder / "b.txt").write_text("The dog did not bark.\n\nIt slept", encoding="utf-8")
+    (folder / "a.txt").write_text('He said "No."  Then\n(at last!) he left. Cats sat.', encoding="utf-8")
+    return folder
+
+
+def corpus(**changes):
+    """Two articles of two and one sentences: the dog . it ran | a dog ."""
+    column = np.array([4, 2, 0, 3, 5, 1, 2, 0], np.int32)
+    made = Corpus(
+        name="made",
+        words=(".", "a", "dog", "it", "the", "ran"),
+        tokens=column,
+        sentences=np.array([0, 3, 5, 8]),
+        articles=np.array([0, 2, 3]),
+        titles=("One", "Two"),
+        tags={"pos": Column(("NOUN", "X"), (column == 2).astype(np.int32))},
+        heads=np.array([1, 1, 1, 1, 1, 1, 1, 1], np.int32),
+        parts=None,
+        fingerprint="0",
+    )
+    return replace(made, **changes)
+
+
+def sentences(read):
+    cuts = zip(read.sentences[:-1], read.sentences[1:], strict=True)
+    return [" ".join(read.words[code] for code in read.tokens[begin:end]) for begin, end in cuts]
+
+
+def strings(column):
+    return [column.values[code] for code in column.codes]
+
+
+def equal(one, other):
+    """Whether two corpora hold the same, whatever the order of their values."""
+    arrays = ("tokens", "sentences", "articles", "heads", "parts")
+    same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+    columns = one.tags.keys() == other.tags.keys() and all(
+        strings(one.tags[name]) == strings(other.tags[name]) for name in one.tags
+    )
+    return same and columns and (one.words, one.titles) == (other.words, other.titles)
+
+
+def test_a_column_that_does_not_align_is_refused():
+    with pytest.raises(ValueError, match="tags 'pos' must have 8 entries to align, got 7"):
+        corpus(tags={"pos": Column(("X",), np.zeros(7, np.int32))})
+    with pytest.raises(ValueError, match="heads must have 8 entries"):
+        corpus(heads=np.zeros(9, np.int32))
+    with pytest.raises(ValueError, match="parts must have 3 entries"):
+        corpus(parts=np.zeros(2, np.int8))
+    with pytest.raises(ValueError, match="each of 2 articles needs a title, got 1"):
+        corpus(titles=("One",))
+
+
+def test_codes_and_heads_outside_of_what_they_name_are_refused():
+    with pytest.raises(ValueError, match="tokens must index"):
+        corpus(words=(".", "a"))
+    with pytest.raises(ValueError, match="heads must index"):
+        corpus(heads=np.array([1, 1, 1, 1, 2, 1, 1, 1], np.int32))
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 3, 8], [1, 3, 8], [0, 3, 7], [0]])
+def test_offsets_that_leave_a_token_out_or_a_sentence_empty_are_refused(offsets):
+    with pytest.raises(ValueError, match="sentences must rise from 0 to 8"):
+        corpus(sentences=np.array(offsets))
+
+
+def test_the_topic_of_a_token_is_its_article():
+    assert strings(corpus().topics) == ["One"] * 5 + ["Two"] * 3
+
+
+@pytest.mark.parametrize("parts", [None, np.array([0, 1, 2], np.int8)])
+@pytest.mark.parametrize("heads", [None, np.array([1, 1, 1, 1, 1, 1, 1, 2], np.int32)])
+def test_a_corpus_comes_back_from_its_table(tmp_path, parts, heads):
+    words = (".", "a", "dog", "it", "ran", "the")
+    written = corpus(words=words, parts=parts, heads=heads)
+    corpora.write(written, tmp_path / "table.parquet")
+    assert equal(corpora.read(tmp_path / "table.parquet"), written)
+    assert [file.name for file in tmp_path.iterdir()] == ["table.parquet"]
+
+
+@pytest.mark.parametrize("place", [10, 0.5, -10])
+def test_a_damaged_table_is_an_error_that_names_it(tmp_path, place):
+    path = tmp_path / "table.parquet"
+    corpora.write(corpus(words=(".", "a", "dog", "it", "ran", "the")), path)
+    content = bytearray(path.read_bytes())
+    place = int(place * len(content)) if isinstance(place, float) else place
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"table\.parquet is a damaged table of a corpus"):
+        corpora.read(path)
+
+
+def test_a_table_cut_short_is_an_error(tmp_path):
+    path = tmp_path / "table.parquet"
+    corpora.write(corpus(words=(".", "a", "dog", "it", "ran", "the")), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="delete it and load again"):
+        corpora.read(path)
+
+
+def test_a_folder_is_read_in_order_of_names_one_article_a_file(folder):
+    read = corpora.load(folder, annotate=False)
+    assert read.name == "mytext"
+    assert read.titles == ("a", "b")
+    assert sentences(read) == [
+        'he said " no . "',
+        "then ( at last ! ) he left .",
+        "cats sat .",
+        "the dog did not bark .",
+        "it slept",
+    ]
+    assert read.articles.tolist() == [0, 3, 5]
+
+
+def test_annotation_keeps_the_tokens_and_adds_tags_and_heads(folder):
+    plain = corpora.load(folder, annotate=False, lowercase=False)
+    read = corpora.load(folder, lowercase=False)
+    words = [read.words[code] for code in read.tokens]
+    assert words == [plain.words[code] for code in plain.tokens]
+    found = dict(
+        zip(words, zip(strings(read.tags["pos"]), strings(read.tags["tag"]), strict=True), strict=True)
+    )
+    assert found["dog"] == ("NOUN", "NN")
+    assert found["bark"] == ("VERB", "VB")
+    begin, end = read.sentences[read.articles[1] :][:2]
+    dog = words[begin:end]
+    heads = dict(zip(dog, (dog[head] for head in read.heads[begin:end]), strict=True))
+    assert heads == {"The": "dog", "dog": "bark", "did": "bark", "not": "bark", "bark": "bark", ".": "bark"}
+
+
+def test_lower_casing_merges_words_and_leaves_tags_alone(folder):
+    cased, lower = corpora.load(folder, lowercase=False), corpora.load(folder)
+    assert [cased.words[code].lower() for code in cased.tokens] == [
+        lower.words[code] for code in lower.tokens
+    ]
+    assert np.array_equal(cased.tags["tag"].codes, lower.tags["tag"].codes)
+    assert {"The", "the"} & set(lower.words) == {"the"}
+
+
+def test_many_batches_over_processes_give_what_one_gives(folder, monkeypatch):
+    whole = corpora.load(folder)
+    monkeypatch.setattr(annotation, "_BATCH_CHARACTERS", 1)
+    monkeypatch.setattr(corpora, "READING", -1)
+    assert equal(corpora.load(folder), whole)
+
+
+def test_the_first_articles_are_the_same_as_in_the_whole(folder):
+    first = corpora.load(folder, articles=1, annotate=False)
+    whole = corpora.load(folder, annotate=False)
+    assert first.titles == whole.titles[:1]
+    assert sentences(first) == sentences(whole)[:3]
+    assert first.fingerprint != whole.fingerprint
+
+
+def test_what_was_read_once_is_read_from_the_cache(folder, monkeypatch):
+    first = corpora.load(folder, annotate=False)
+    monkeypatch.delattr(annotation, "annotated")
+    again = corpora.load(folder, annotate=False)
+    assert equal(again, first)
+    assert again.fingerprint == first.fingerprint
+
+
+def test_a_changed_file_tool_or_rule_gives_another_fingerprint(folder, monkeypatch):
+    seen = {corpora.load(folder, annotate=False).fingerprint}
+    seen.add(corpora.load(folder).fingerprint)
+    (folder / "a.txt").write_text("Something else.")
+    seen.add(corpora.load(folder, annotate=False).fingerprint)
+    monkeypatch.setattr(corpora.wikipedia, "CLEANING", -1)
+    seen.add(corpora.load(folder, annotate=False).fingerprint)
+    monkeypatch.setattr(corpora, "version", lambda _: "0")
+    seen.add(corpora.load(folder, annotate=False).fingerprint)
+    assert len(seen) == 5
+
+
+def test_progress_counts_articles(folder):
+    calls = []
+    corpora.load(
+        folder, annotate=False, lowercase=False, articles=2, progress=lambda *call: calls.append(call)
+    )
+    assert calls == [(2, 2)]
+
+
+def test_a_paragraph_too_long_to_parse_is_cut_between_words(folder):
+    (folder / "a.txt").write_text("word " * 10_000)
+    read = corpora.load(folder, annotate=False, articles=1)
+    assert len(read.tokens) == 10_000
+    assert len(read.sentences) == 4
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(
+        ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, a folder.*'wiki'"
+    ):
+        corpora.load("wiki")
+
+
+def test_a_folder_without_text_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"needs \.txt files"):
+        corpora.load(tmp_path)
+    (tmp_path / "a.txt").write_text(" \n")
+    with pytest.raises(ValueError, match="needs text, got none"):
+        corpora.load(tmp_path)
+
+
+def test_a_file_that_is_not_utf8_is_named(folder):
+    (folder / "a.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.txt must be UTF-8"):
+        corpora.load(folder)
+
+
+def test_fewer_than_one_article_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        corpora.load(articles=0)
+
+
+def test_a_dump_is_read_by_its_path(tmp_path):
+    page = "<page><title>Cat</title><ns>0</ns><revision><text>''Cats'' sat.</text></revision></page>"
+    (tmp_path / "cats.xml").write_text(f"<mediawiki>{page}</mediawiki>")
+    read = corpora.load(tmp_path / "cats.xml", annotate=False)
+    assert (read.name, read.titles, sentences(read)) == ("cats", ("Cat",), ["cats sat ."])
+
+
+def test_the_sample_begins_with_anarchism():
+    read = corpora.load(articles=1, annotate=False)
+    assert read.titles == ("Anarchism",)
+    assert sentences(read)[0].startswith("anarchism is a political philosophy that advocates self - governed")
+
+
+def test_annotated_text_has_no_white_space_tokens_and_the_universal_classes():
+    read = corpora.load(articles=2)
+    universal = {
+        *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN")
+    }
+    universal |= {"PUNCT", "SCONJ", "SYM", "VERB", "X"}
+    assert set(read.tags["pos"].values) <= universal
+    assert not any(word != word.strip() or not word for word in read.words)
+    assert read.words == tuple(sorted(read.words))
+
+
+@needs_data
+def test_wikitext_has_the_published_counts():
+    read = corpora.load("wikitext-2", annotate=False, lowercase=False)
+    lengths = np.diff(read.sentences)
+    of_articles = read.parts[read.articles[:-1]]
+    assert len(read.words) == 33_278
+    assert [lengths[read.parts == part].sum() for part in range(3)] == [2_088_628, 217_646, 245_569]
+    assert np.bincount(of_articles).tolist() == [600, 60, 60]
+
+
+@needs_data
+def test_a_corpus_in_parts_gives_the_first_articles_of_each():
+    read = corpora.load("wikitext-2", articles=1)
+    assert [PARTS[part] for part in read.parts[read.articles[:-1]]] == ["train", "dev", "test"]
+    assert read.titles[0] == "Valkyria Chronicles III"
+
+
+@needs_data
+def test_line_ends_of_wikitext_head_themselves_in_a_class_of_their_own():
+    read = corpora.load("wikitext-2", articles=1)
+    ends = np.flatnonzero(read.tokens == read.words.index("<eos>"))
+    begins = np.repeat(read.sentences[:-1], np.diff(read.sentences))
+    assert np.array_equal(read.heads[ends], ends - begins[ends])
+    assert {read.tags["pos"].values[code] for code in read.tags["pos"].codes[ends]} == {"X"}
+    heads = read.heads + begins
+    others = np.setdiff1d(np.arange(len(read.tokens)), ends)
+    assert not np.isin(heads[others], ends).any()
+
+
+@needs_data
+def test_articles_of_2014_are_read_without_the_rest():
+    read = corpora.load("enwiki-2014", articles=3, annotate=False)
+    assert read.titles[0] == "Gustave Borgnis-Desbordes"
+    assert sentences(read)[0].startswith("gustave borgnis - desbordes ( 22 october 1839")
