@@ -107,16 +107,20 @@ def test_a_corpus_comes_back_from_its_table(tmp_path, parts, heads):
     assert [file.name for file in tmp_path.iterdir()] == ["table.parquet"]
 
 
-@pytest.mark.parametrize("place", [10, 0.5, -10])
-def test_a_damaged_table_is_an_error_that_names_it(tmp_path, place):
+def test_a_damaged_byte_is_an_error_that_names_the_file_or_changes_nothing(tmp_path):
     path = tmp_path / "table.parquet"
-    corpora.write(corpus(words=(".", "a", "dog", "it", "ran", "the")), path)
-    content = bytearray(path.read_bytes())
-    place = int(place * len(content)) if isinstance(place, float) else place
-    content[place] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"table\.parquet is a damaged table of a corpus"):
-        corpora.read(path)
+    written = corpus(words=(".", "a", "dog", "it", "ran", "the"))
+    corpora.write(written, path)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(0, len(content), 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            assert equal(corpora.read(path), written)
+        except ValueError as error:
+            assert "table.parquet is a damaged table of a corpus" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > len(content) / 6
 
 
 def test_a_table_cut_short_is_an_error(tmp_path):

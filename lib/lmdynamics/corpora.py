@@ -165,8 +165,8 @@ def write(corpus: Corpus, path: Path) -> None:
         arrays["head"] = pa.array(corpus.heads)
     if corpus.parts is not None:
         arrays["part"] = pa.array(np.repeat(corpus.parts, np.diff(corpus.sentences)))
-    about = {"name": corpus.name, "titles": corpus.titles, "fingerprint": corpus.fingerprint}
-    table = pa.table(arrays).replace_schema_metadata({"corpus": json.dumps(about)})
+    about = json.dumps({"name": corpus.name, "titles": corpus.titles, "fingerprint": corpus.fingerprint})
+    table = pa.table(arrays).replace_schema_metadata({"corpus": about, "sha256": _sha256(about)})
     being_written = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         pq.write_table(table, being_written, compression="zstd", write_page_checksum=True)
@@ -185,7 +185,10 @@ def read(path: Path) -> Corpus:
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        about = json.loads(table.schema.metadata[b"corpus"])
+        written = table.schema.metadata[b"corpus"].decode()
+        if _sha256(written) != table.schema.metadata[b"sha256"].decode():  # pages have checksums of their own
+            raise ValueError("its titles have changed")
+        about = json.loads(written)
         words = _column(table, "word")
         sentences = _offsets_of(table["sentence_start"].to_numpy())
         parts = _array(table, "part")
@@ -299,8 +302,11 @@ def _marks(offsets: np.ndarray, tokens: int) -> pa.Array:
 
 
 def _column(table: pa.Table, name: str) -> Column:
-    chunks = table[name].chunks
-    return annotation.merged(Column(tuple(c.dictionary.to_pylist()), c.indices.to_numpy()) for c in chunks)
+    if table[name].type != pa.dictionary(pa.int32(), pa.string()):
+        raise ValueError(f"its column {name!r} is of type {table[name].type}")
+    chunks = table[name].unify_dictionaries().chunks
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    return annotation.merged([Column(tuple(chunks[0].dictionary.to_pylist()), codes)])
 
 
 def _array(table: pa.Table, name: str) -> np.ndarray | None:
