@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmdynamics import activations, claims, recorded, settings, similarity
+from lmdynamics.studies import language_models
+from lmdynamics.studies import similarity as chapter_4
+
+SMALL = language_models.varied(settings.SMOKE, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache of its own, so that everything is really computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def models(kept):
+    return language_models.trained(SMALL)
+
+
+@pytest.fixture(scope="module")
+def tables(models):
+    return chapter_4.study(SMALL)
+
+
+def only(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def states(models, seed, epoch, layer):
+    blocks = activations.blocks(models.runs[seed].model(epoch), models.text.test.ids)
+    return np.concatenate([block.layers[layer].numpy() for block in blocks])
+
+
+def test_the_untrained_model_guesses_all_words_alike_and_two_epochs_gain_two_nats(models, tables):
+    words, losses = len(models.text.vocabulary), tables["losses"]
+    assert only(losses, epoch=0)["test_perplexity"].tolist() == pytest.approx([words] * 2, rel=0.02)
+    assert (only(losses, epoch=2)["test_loss"] < np.log(words) - 2).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        ("final", (0, 2, "h1")),
+        ("other seed", (1, 2, "h1")),
+        ("other epoch", (0, 0, "h1")),
+        ("other layer", (0, 1, "h2")),
+    ],
+)
+def test_a_row_is_the_svcca_of_the_two_sides_that_it_names(models, tables, kind, other):
+    columns = dict(zip(("other_seed", "other_epoch", "other_layer"), other, strict=True))
+    row = only(tables["similarities"], comparison=kind, seed=0, epoch=1, layer="h1", **columns)
+    expected = similarity.svcca(states(models, 0, 1, "h1"), states(models, *other))
+    assert row["svcca"].item() == pytest.approx(expected, abs=1e-9)
+    assert row["tokens"].item() == len(models.text.test.ids)
+
+
+def test_a_layer_is_its_own_final_state_after_the_last_epoch(tables):
+    last = only(tables["similarities"], comparison="final", epoch=2)
+    np.testing.assert_allclose(last["svcca"], 1, atol=1e-9)
+
+
+def test_between_final_states_of_two_seeds_it_does_not_matter_which_comes_first(tables):
+    last = only(tables["similarities"], comparison="other seed", epoch=2)
+    first, second = (only(last, seed=seed).sort_values("layer")["svcca"] for seed in (0, 1))
+    np.testing.assert_allclose(first, second, atol=1e-9)
+
+
+def test_permuted_tokens_score_near_what_independent_layers_would(models, tables):
+    permuted = only(tables["similarities"], comparison="permuted", epoch=2)["svcca"]
+    assert (permuted < 2 * np.sqrt(SMALL.model.units / len(models.text.test.ids))).all()
+
+
+def test_a_model_does_not_depend_on_which_others_are_trained_beside_it(models, kept, tmp_path, monkeypatch):
+    alone = language_models.trained(replace(SMALL, seeds=(1,))).runs[0]
+    assert alone.folder == models.runs[1].folder
+    text = language_models.prepared(SMALL)
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path))
+    monkeypatch.setattr(language_models, "prepared", lambda scale: text)
+    anew = language_models.trained(replace(SMALL, seeds=(1,))).runs[0]
+    assert anew.path(2).read_bytes() == models.runs[1].path(2).read_bytes()
+
+
+def test_a_recorded_study_comes_back_with_its_settings_and_verdicts(tables, tmp_path):
+    home = recorded.record("similarity", SMALL, tmp_path)
+    found = recorded.load("similarity", "smoke", tmp_path)
+    assert home.name == "similarity-smoke"
+    assert found.about["settings"]["training"]["epochs"] == 2
+    assert {"date", "torch", "machine", "seconds"} <= found.about.keys()
+    pd.testing.assert_frame_equal(found.tables["losses"], tables["losses"], rtol=1e-5, check_dtype=False)
+    assert claims.overview(found.tables)["verdict"].tolist() == claims.overview(tables)["verdict"].tolist()
+
+
+def test_a_study_that_was_not_recorded_is_an_error_that_names_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"python -m lmdynamics\.recorded similarity thesis"):
+        recorded.load("similarity", "thesis", tmp_path)
+
+
+def test_the_description_names_what_ran(models):
+    described = language_models.described(SMALL)["this run"]
+    assert described["tokens to train on"] == f"{len(models.text.train.ids):,}"
+    assert described["seeds"] == "0, 1"
+
+
+def test_a_scale_is_varied_only_where_asked():
+    varied = language_models.varied(settings.DEMO, corpus="wikitext-2", epochs=3, seeds=[7], min_count=5)
+    assert (varied.corpus.corpus, varied.corpus.min_count) == ("wikitext-2", 5)
+    assert (varied.training.epochs, varied.seeds) == (3, (7,))
+    assert language_models.varied(settings.DEMO) == settings.DEMO
+
+
+def test_the_scales_differ_from_the_thesis_only_where_they_say():
+    assert settings.THESIS.training == settings.TrainingSettings()
+    assert settings.DEMO.model == settings.THESIS.model
+    assert replace(settings.DEMO.training, epochs=50) == settings.THESIS.training
+
+
+def test_an_unknown_scale_is_an_error_that_lists_the_known():
+    with pytest.raises(ValueError, match="one of smoke, demo, desktop, thesis, got 'huge'"):
+        settings.scale("huge")
