@@ -1,4 +1,5 @@
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,8 +60,8 @@ def tiny_book(tmp_path, monkeypatch) -> Path:
 def command():
     """Run a program of this environment in a folder; its exit status and output are what it returns."""
 
-    def run(*arguments, cwd, **variables) -> subprocess.CompletedProcess:
-        program, *rest = (str(argument) for argument in arguments)
+    def run(line, *, cwd, **variables) -> subprocess.CompletedProcess:
+        program, *rest = shlex.split(line)
         return subprocess.run(
             [str(Path(sys.executable).with_name(program)), *rest],
             cwd=cwd,

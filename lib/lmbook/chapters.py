@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import nbformat
 import papermill
@@ -152,17 +151,18 @@ def write(notebook: NotebookNode, path: Path) -> None:
 def merged(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
     """Return a chapter's text as it is now with the outputs of its run, made ready for a page.
 
-    The cell in which papermill put parameters stays, after the one that it overrides.
+    The cell in which papermill put parameters stays, after the one that it overrides and hidden if that is.
     """
     page = copy.deepcopy(notebook)
     for cell, ran in zip(code_cells(page), code_cells(run), strict=True):
         cell.execution_count = ran.execution_count
         cell.outputs = [_for_a_page(output) for output in ran.outputs]
+    tagged = [i for i, cell in enumerate(page.cells) if declarations.TAG in cell.metadata.tags]
     for injected in (cell for cell in run.cells if INJECTED in cell.metadata.get("tags", [])):
-        tagged = (i for i, cell in enumerate(page.cells) if declarations.TAG in cell.metadata.tags)
-        at = next(tagged, -1) + 1
-        page.cells.insert(at, injected)
-        page.metadata.source_map.insert(at, page.metadata.source_map[max(at - 1, 0)])
+        at = tagged[0]
+        injected.metadata.tags = [INJECTED, *page.cells[at].metadata.tags]
+        page.cells.insert(at + 1, injected)
+        page.metadata.source_map.insert(at + 1, page.metadata.source_map[at])
     return page
 
 
@@ -189,21 +189,9 @@ def _imports(sources: list[str]) -> set[str]:
 
 
 def _for_a_page(output: NotebookNode) -> NotebookNode:
-    """Return an output with a Plotly figure drawn as HTML, beside its static twin where it has one.
-
-    An interactive figure that also shows itself as an image is seen as that image in print.
-    """
+    """Return an output with a bare Plotly figure drawn as HTML, for which a page has the script."""
     figure = output.get("data", {}).get(PLOTLY)
     if figure is None:
         return output
     html = plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, auto_play=False, validate=False)
-    twin = next((mime for mime in ("image/svg+xml", "image/png") if mime in output.data), None)
-    if twin:
-        image = _image(twin, output.data[twin])
-        html = f'<div class="screen-only">{html}</div><div class="print-only">{image}</div>'
     return nbformat.v4.new_output("display_data", {"text/html": html})
-
-
-def _image(mime: str, data: str) -> str:
-    content = f"utf8,{quote(data)}" if mime == "image/svg+xml" else f"base64,{data}"
-    return f'<img alt="The interactive figure, as an image." src="data:{mime};{content}">'

@@ -35,9 +35,11 @@ def following(label: str) -> Iterator[None]:
 
 def _show(path: Path, label: str, stop: threading.Event) -> None:
     line = progress.Line(sys.stderr)
-    line.show(f"{label}: running")
+    latest, shown = "running", ""
     with path.open(encoding="utf-8") as file:
-        while not stop.wait(0.2):
-            if reports := file.read().splitlines():
-                line.show(f"{label}: {reports[-1]}")
+        while not stop.is_set():
+            latest = (file.read().splitlines() or [latest])[-1]
+            if latest != shown and line.show(f"{label}: {latest}"):
+                shown = latest
+            stop.wait(0.2)
     line.clear()

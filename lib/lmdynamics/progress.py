@@ -59,16 +59,17 @@ class Line:
         self._clock = clock
         self._next = -float("inf")
 
-    def show(self, text: str) -> None:
-        """Show the text, unless the line before is too recent."""
+    def show(self, text: str) -> bool:
+        """Show the text, unless the line before is too recent; return whether it was shown."""
         now = self._clock()
         if now < self._next:
-            return
+            return False
         self._next = now + self._seconds
         if self._overwrites:
             self._write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
         else:
             self._write(f"{text}\n")
+        return True
 
     def clear(self) -> None:
         """Take the line away again, in a terminal."""

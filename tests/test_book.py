@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from conftest import ROOT, TINY
+
+from lmbook import chapters
+
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [CONTENTS["root"], *(entry["file"] for entry in CONTENTS["chapters"])]
+EXECUTED = [page for page in PAGES if chapters.code_cells(chapters.read((ROOT / f"{page}.md").read_text()))]
+CHAPTERS = [page for page in EXECUTED if Path(page).name[0].isdigit()]
+
+# What a reader sees of a page. Hidden cells are opened first, so that what is folded away is looked at too.
+LOOK = """() => {
+  document.querySelectorAll('details').forEach(each => each.open = true);
+  const page = document.querySelector('article');
+  const figures = [...page.querySelectorAll('figure')];
+  const drawn = 'img, svg.main-svg, table';
+  const blank = image => !image.complete || image.naturalWidth === 0;
+  return {
+    text: page.innerText,
+    figures: figures.length,
+    empty: figures.filter(each => !each.querySelector(drawn)).map(each => each.id),
+    broken: [...page.querySelectorAll('img')].filter(blank).map(each => each.alt),
+    formulas: page.querySelectorAll('.math').length,
+    rendered: page.querySelectorAll('.math mjx-container').length,
+    stderr: [...page.querySelectorAll('.output.stderr, .output.traceback')].map(each => each.innerText),
+    links: [...document.querySelectorAll('a[href]')].map(each => each.href),
+  }
+}"""
+TOO_WIDE = "document.documentElement.scrollWidth - window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def seen(book, browser):
+    """What each page of the book shows, and what it asked for, by the page's name."""
+    found = {}
+    for name in PAGES:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        errors, requests = [], []
+        page.on(
+            "console", lambda message, to=errors: to.append(message.text) if message.type == "error" else None
+        )
+        page.on("pageerror", lambda error, to=errors: to.append(str(error)))
+        page.on("request", lambda request, to=requests: to.append(request.url))
+        page.goto((book / f"{name}.html").as_uri(), wait_until="load")
+        page.wait_for_timeout(1500)  # MathJax and Plotly draw after the page has loaded
+        found[name] = page.evaluate(LOOK) | {"errors": errors, "requests": requests}
+        widths = {}
+        for width in (390, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(300)
+            widths[width] = page.evaluate(TOO_WIDE)
+        found[name]["too_wide"] = {width: by for width, by in widths.items() if by > 0}
+        page.close()
+    return found
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_each_chapter_has_figures_and_none_is_empty(seen, name):
+    assert seen[name]["figures"] > 0
+    assert seen[name]["empty"] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_all_mathematics_is_rendered(seen, name):
+    assert seen[name]["formulas"] > 0
+    assert seen[name]["rendered"] == seen[name]["formulas"]
+    assert "\\(" not in seen[name]["text"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_has_an_error_or_a_broken_image(seen, name):
+    assert seen[name]["errors"] == []
+    assert seen[name]["broken"] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_asks_another_host_for_anything(seen, name):
+    assert {urlsplit(url).scheme for url in seen[name]["requests"]} <= {"file", "data", "blob"}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_shows_a_traceback_or_a_warning(seen, name):
+    assert seen[name]["stderr"] == []
+    for trouble in ("Traceback", "Warning:", "object at 0x", "<Figure size"):
+        assert trouble not in seen[name]["text"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_its_window(seen, name):
+    assert seen[name]["too_wide"] == {}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_all_links_within_the_book_lead_somewhere(seen, name):
+    targets = {urlsplit(link) for link in seen[name]["links"] if link.startswith("file:")}
+    files = {target: Path(unquote(target.path)) for target in targets}
+    assert [str(file) for file in files.values() if not file.exists()] == []
+    pages = {file: file.read_text() for file in files.values() if file.suffix == ".html"}
+    anchors = [(file, target.fragment) for target, file in files.items() if target.fragment and file in pages]
+    assert [
+        f"{file}#{anchor}" for file, anchor in anchors if f'id="{unquote(anchor)}"' not in pages[file]
+    ] == []
+
+
+@pytest.mark.browser
+def test_search_finds_a_chapter_from_disk(book, browser):
+    page = browser.new_page()
+    page.goto(f"{(book / 'search.html').as_uri()}?q=language")
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    page.close()
+
+
+def test_each_page_with_code_offers_its_executed_notebook(book):
+    for name in EXECUTED:
+        offered = json.loads((book / "_sources" / f"{name}.ipynb").read_text())
+        assert any(cell.get("outputs") for cell in offered["cells"])
+        assert f"_sources/{name}.ipynb" in (book / f"{name}.html").read_text()
+
+
+def test_the_page_of_execution_times_has_a_row_for_each_page_with_code(book):
+    text = (book / "chapters" / "execution-times.html").read_text()
+    assert text.count("papermill</p>") == len(EXECUTED)
+
+
+def key(text, parameters=None):
+    return chapters.key(chapters.read(text), parameters or {})
+
+
+def test_prose_and_captions_keep_what_a_run_is_kept_under():
+    edited = TINY.replace("The square of", "Here the square of").replace(
+        "ipython3\n\n", "ipython3\n:tags: [x]\n\n"
+    )
+    assert edited != TINY
+    assert key(edited) == key(TINY)
+
+
+def test_code_and_parameters_change_what_a_run_is_kept_under():
+    assert len({key(TINY), key(TINY.replace("print(scale", "print(2, scale")), key(TINY, {"epochs": 5})}) == 3
+
+
+def test_a_run_depends_on_the_modules_that_its_chapter_imports_and_on_no_other(monkeypatch):
+    asked = []
+    monkeypatch.setattr(chapters, "code_fingerprint", lambda *modules: asked.append(set(modules)) or "x")
+    key(TINY)
+    assert asked == [{"lmdynamics", "lmdynamics.progress"}]
+
+
+def test_a_cell_may_hold_magics_and_mistakes():
+    magic = TINY.replace("print(scale, epochs)", "%matplotlib inline\nimport lmdynamics.shapes")
+    assert key(magic) != key(TINY.replace("print(scale, epochs)", "this is no Python"))
+
+
+def test_parameters_of_a_run_are_shown_after_those_that_they_override():
+    notebook = chapters.read(TINY)
+    run = chapters.read(TINY)
+    injected = chapters.read(TINY).cells[1]
+    injected.metadata.tags = ["injected-parameters"]
+    injected.source = "epochs = 5"
+    run.cells.insert(2, injected)
+    page = chapters.merged(notebook, run)
+    assert [cell.source[:6] for cell in page.cells] == ["# A ti", "scale:", "epochs", "from l"]
+    assert len(page.metadata.source_map) == 4
+
+
+def test_a_plotly_figure_is_drawn_without_a_script_of_its_own():
+    notebook, run = chapters.read(TINY), chapters.read(TINY)
+    figure = {"data": [{"type": "scatter", "y": [1, 2]}], "layout": {}}
+    output = {"output_type": "display_data", "data": {chapters.PLOTLY: figure}, "metadata": {}}
+    run.cells[2].outputs = [chapters.NotebookNode(output)]
+    (shown,) = chapters.merged(notebook, run).cells[2].outputs
+    assert "Plotly.newPlot" in shown.data["text/html"]
+    assert len(shown.data["text/html"]) < 10_000
+
+
+def build(command, book, options="", **variables):
+    return command(f"jupyter-book build {book} -q {options}", cwd="/", **variables)
+
+
+def test_a_book_is_built_from_any_folder_and_only_what_changed_is_run_again(tiny_book, command):
+    chapter, kept = tiny_book / "chapters" / "01_tiny.md", tiny_book / ".cache" / "executed"
+    page = tiny_book / "_build" / "html" / "chapters" / "01_tiny.html"
+    first = build(command, tiny_book, "-W -n")
+    assert first.returncode == 0, first.stderr
+    assert "01_tiny: running" in first.stderr
+    (run,) = kept.iterdir()
+
+    chapter.write_text(TINY.replace("The square of", "Indeed the square of"))
+    assert "running" not in build(command, tiny_book).stderr
+    assert "Indeed the square of" in page.read_text()
+    assert "demo None" in page.read_text()
+
+    build(command, tiny_book, LMBOOK_SCALE="smoke")
+    assert "smoke None" in page.read_text()
+    assert len(list(kept.iterdir())) == 2
+
+    assert "running" not in build(command, tiny_book).stderr
+    assert "demo None" in page.read_text()
+    assert run.exists()
+
+
+def test_a_failing_cell_fails_the_build_once_and_keeps_nothing(tiny_book, command):
+    (tiny_book / "chapters" / "01_tiny.md").write_text(TINY.replace("print(scale, epochs)", "1 / 0"))
+    for options in ("", "-W -n --keep-going"):
+        failed = build(command, tiny_book, options)
+        assert failed.returncode == 1
+        assert failed.stderr.count("ZeroDivisionError: division by zero") == 1
+        assert "chapters/01_tiny failed" in failed.stderr
+    assert not (tiny_book / ".cache" / "executed").exists()

@@ -1,0 +1,147 @@
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import TINY
+
+from lmbook import chapters, parameters
+from lmbook.__main__ import main
+from lmbook.following import following
+from lmdynamics import progress
+
+DECLARED = """
+scale: Literal["smoke", "demo"] = "demo"  # how large
+epochs: int | None = None  # passes
+rate: float = 20.0
+fast: bool = False
+corpus: str | None = None  # text
+seeds: list[int] = [0, 1]
+words: list[str] | None = None
+units = 200  # without a type
+"""
+
+
+@pytest.fixture
+def notebook():
+    cell = nbformat.v4.new_code_cell(DECLARED, metadata={"tags": ["parameters"]})
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def printed(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "".join(output.text for output in outputs if output.output_type == "stream")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("scale", "smoke", "smoke"),
+        ("epochs", "5", 5),
+        ("epochs", "none", None),
+        ("rate", "1e-2", 0.01),
+        ("fast", "true", True),
+        ("corpus", "5", "5"),
+        ("corpus", "none", None),
+        ("seeds", "3,4", [3, 4]),
+        ("seeds", "[3, 4]", [3, 4]),
+        ("words", "the, 'of'", ["the", "of"]),
+        ("units", "100", 100),
+    ],
+)
+def test_text_becomes_a_value_of_the_declared_type(notebook, name, text, value):
+    assert parameters.parse(notebook, [(name, text)]) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("scale", "huge"),
+        ("epochs", "five"),
+        ("epochs", "1.5"),
+        ("rate", "fast"),
+        ("fast", "1"),
+        ("seeds", "a,b"),
+        ("units", "none"),
+    ],
+)
+def test_text_of_another_type_is_refused(notebook, name, text):
+    with pytest.raises(parameters.ParameterError, match=f"{name} needs .*, got '{text}'; there are:"):
+        parameters.parse(notebook, [(name, text)])
+
+
+def test_an_unknown_name_is_refused_with_the_list_of_those_that_there_are(notebook):
+    with pytest.raises(parameters.ParameterError, match=r"no parameter epoch .*\n.*\nepochs  int \| None"):
+        parameters.parse(notebook, [("epoch", "5")])
+
+
+def test_a_parameter_is_listed_with_type_default_and_help(tiny_book, capsys):
+    assert main(["run", str(tiny_book / "chapters" / "01_tiny.md"), "--list"]) == 0
+    assert "epochs  int | None  = None    passes over the corpus" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["nope", "3"], ["epochs", "many"]])
+def test_a_refused_parameter_exits_with_2_and_runs_nothing(tiny_book, capsys, given):
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", str(tiny_book / "chapters" / "01_tiny.md"), "-p", *given])
+    assert exit_.value.code == 2
+    assert "passes over the corpus" in capsys.readouterr().err
+    assert not (tiny_book / "_build").exists()
+
+
+def test_a_chapter_that_is_not_there_exits_with_2(tiny_book, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", str(tiny_book / "chapters" / "02_absent.md")])
+    assert exit_.value.code == 2
+    assert "02_absent.md" in capsys.readouterr().err
+
+
+def test_a_run_leaves_the_executed_notebook_and_its_page(tiny_book, command):
+    run = command("python -m lmbook run chapters/01_tiny.md -p epochs 5", cwd=tiny_book)
+    assert run.returncode == 0, run.stderr
+    executed = tiny_book / "_build" / "runs" / "01_tiny.ipynb"
+    page = tiny_book / "_build" / "runs" / "01_tiny" / "chapters" / "01_tiny.html"
+    assert str(executed) in run.stdout
+    assert str(page) in run.stdout
+    assert printed(nbformat.read(executed, as_version=4)) == "demo 5\n"
+    assert "demo 5" in page.read_text()
+    assert (page.parents[1] / "_static" / "mathjax" / "tex-mml-chtml.js").exists()
+
+
+def test_progress_is_shown_with_the_chapter_in_front(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "Line", partial(progress.Line, seconds=0.0))
+    with following("04_similarity"):
+        Path(os.environ[progress.VARIABLE]).write_text("epoch 1 of 3\nepoch 2 of 3\n")
+        time.sleep(0.5)
+    assert capsys.readouterr().err.splitlines()[-1] == "04_similarity: epoch 2 of 3"
+
+
+def test_a_failing_cell_exits_with_1_and_shows_its_traceback_once(tiny_book, command):
+    chapter = tiny_book / "chapters" / "01_tiny.md"
+    chapter.write_text(TINY.replace("print(scale, epochs)", "1 / 0"))
+    run = command("python -m lmbook run chapters/01_tiny.md", cwd=tiny_book)
+    assert run.returncode == 1
+    assert run.stderr.count("ZeroDivisionError: division by zero") == 1
+    assert not (tiny_book / "_build" / "runs").exists()
+
+
+def test_a_path_means_what_it_means_where_it_was_typed(tiny_book, monkeypatch):
+    (tiny_book / "elsewhere" / "text").mkdir(parents=True)
+    monkeypatch.chdir(tiny_book / "elsewhere")
+    seen = {}
+    monkeypatch.setattr(chapters, "execute", lambda notebook, values, **_: seen.update(values) or notebook)
+    monkeypatch.setattr("lmbook.__main__._page", lambda *_: None)
+    source = TINY.replace("epochs: int | None = None", "corpus: str | None = None")
+    (tiny_book / "chapters" / "01_tiny.md").write_text(source)
+    main(["run", "../chapters/01_tiny.md", "-p", "corpus", "text", "-p", "scale", "demo"])
+    assert seen == {"corpus": str(tiny_book / "elsewhere" / "text"), "scale": "demo"}
+
+
+def test_plain_papermill_runs_a_chapter(tiny_book, command):
+    run = command("papermill chapters/01_tiny.md out.ipynb -p epochs 5", cwd=tiny_book)
+    assert run.returncode == 0, run.stderr
+    assert "Warning" not in run.stderr
+    assert "unknown parameter" not in run.stderr
+    assert printed(nbformat.read(tiny_book / "out.ipynb", as_version=4)) == "demo 5\n"
