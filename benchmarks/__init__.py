@@ -1,0 +1,1 @@
+"""How fast and how large: each module measures one part of the library against an alternative."""

@@ -1,0 +1,39 @@
+"""Times taken in turns, so that a machine that is busy now and then is busy for every contender."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One line of the table: what was measured beside an alternative."""
+
+    name: str
+    ours: float
+    alternative: float
+    ratio: float  # ours / alternative; of times taken in turns, the median of the turns' ratios
+    unit: str
+    target: str  # of the ratio; empty where nothing was promised
+
+
+def row(
+    name: str,
+    ours: Callable[[], object],
+    alternative: Callable[[], object],
+    *,
+    repeats: int,
+    target: str = "",
+) -> Row:
+    """Time two contenders in turns, each once unmeasured before; medians over the turns."""
+    ours(), alternative()
+    turns = [(seconds(ours), seconds(alternative)) for _ in range(repeats)]
+    mine, theirs = (statistics.median(times) for times in zip(*turns, strict=True))
+    return Row(name, mine, theirs, statistics.median(a / b for a, b in turns), "s", target)
+
+
+def seconds(contender: Callable[[], object]) -> float:
+    """Wall time of one run."""
+    start = time.perf_counter()
+    contender()
+    return time.perf_counter() - start
