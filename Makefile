@@ -18,7 +18,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 book: .venv/installed ## run every chapter and build the book; SCALE=desktop for hours instead of minutes
-	@jupyter-book build . -W -n --keep-going -qq >/dev/null
+	@jupyter-book build . -W -n --keep-going -q >/dev/null
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
 notebook: .venv/installed ## open the chapters as notebooks in JupyterLab
@@ -51,7 +51,7 @@ clean: ## remove the built book and the kept runs of chapters (trained models st
 
 # Installed anew only when what is to be installed has changed.
 .venv/installed: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || for python in python3.12 python3.11 python3; do \
+	@test -x $(BIN)/python || for python in python3 python3.12 python3.11; do \
 		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
 			$$python -m venv .venv && exit; \
 		fi; \

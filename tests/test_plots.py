@@ -1,6 +1,3 @@
-import json
-import re
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -68,14 +65,10 @@ def test_maps_between_epochs_show_the_mean_over_seeds_and_one_on_the_diagonal():
     plt.close(fig)
 
 
-def test_the_explorer_has_a_curve_for_each_layer_and_epoch_and_loads_nothing():
-    html = plots.epoch_explorer(PAIRS).data
-    assert "https://" not in re.sub(r'"plotlyServerURL":\s*"[^"]*"', "", html)
-    traces = json.loads(
-        re.search(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{\"template", html, re.S)[1]
-    )
+def test_the_explorer_has_a_curve_for_each_layer_and_epoch():
+    traces = plots.epoch_explorer(PAIRS).data
     assert len(traces) == 3 * 4
-    assert [trace["name"] for trace in traces if trace["visible"]] == ["e", "h1", "h2"]
+    assert [trace.name for trace in traces if trace.visible] == ["e", "h1", "h2"]
 
 
 def test_every_choice_of_the_explorer_shows_its_own_curves():

@@ -201,9 +201,7 @@ def test_a_full_disk_is_an_error_that_keeps_the_epochs_before(run, tmp_path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        RunError, match=r"epoch-004\.safetensors \(No space left on device\)"
-    ):
+    with pytest.raises(RunError, match=r"epoch-004\.safetensors \(No space left on device\)"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
     monkeypatch.undo()
     assert contents(run) == before

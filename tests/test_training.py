@@ -104,9 +104,7 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_epoch_and_rate(parts):
     running = training.epochs(model, parts, SETTINGS, seed=0)
     next(running)
     model.lstms[0].bias_ih_l0.data[0] = math.nan
-    with pytest.raises(
-        TrainingError, match="train loss of epoch 1 is nan at learning rate 20"
-    ):
+    with pytest.raises(TrainingError, match="train loss of epoch 1 is nan at learning rate 20"):
         next(running)
 
 

@@ -189,9 +189,16 @@ def _imports(sources: list[str]) -> set[str]:
 
 
 def _for_a_page(output: NotebookNode) -> NotebookNode:
-    """Return an output with a bare Plotly figure drawn as HTML, for which a page has the script."""
+    """Return an output with a Plotly figure drawn as HTML, for which a page has the script."""
     figure = output.get("data", {}).get(PLOTLY)
     if figure is None:
         return output
-    html = plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, auto_play=False, validate=False)
+    html = plotly.io.to_html(
+        figure,
+        config={"displaylogo": False, "responsive": True},
+        full_html=False,
+        include_plotlyjs=False,
+        auto_play=False,
+        validate=False,
+    )
     return nbformat.v4.new_output("display_data", {"text/html": html})

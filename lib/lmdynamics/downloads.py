@@ -16,7 +16,6 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pooch
 import requests
 from filelock import FileLock
 
@@ -124,6 +123,8 @@ def _remedy(name: str) -> str:
 
 
 def _downloaded(name: str) -> Path:
+    import pooch  # only where it is needed: it warns where a notebook has no widgets
+
     expected, address = SOURCES[name]
     if address is None:
         raise DownloadError(f"no copy of {name} was found; {_remedy(name)}")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-import pooch
+from platformdirs import user_cache_path
 
 
 def cache_directory() -> Path:
@@ -13,4 +13,4 @@ def cache_directory() -> Path:
     the system's own place for caches.
     """
     named = os.environ.get("LMDYNAMICS_CACHE")
-    return Path(named).expanduser() if named else Path(pooch.os_cache("lmdynamics"))
+    return Path(named).expanduser() if named else user_cache_path("lmdynamics")

@@ -1,8 +1,7 @@
 """Figures from tidy tables: one function per kind, drawn on axes that it is given.
 
 Nothing here trains, saves or shows. One colour per layer through the whole book; one thin line per seed under
-the thick line of their mean. Interactive figures come as HTML that needs plotly's script on the page, which
-the book provides, and loads nothing.
+the thick line of their mean. Interactive figures are plotly's, which the book and JupyterLab draw alike.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from cycler import cycler
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -119,7 +117,7 @@ def between_epochs(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
     return axes
 
 
-def epoch_explorer(table: pd.DataFrame) -> HTML:
+def epoch_explorer(table: pd.DataFrame) -> go.Figure:
     """An interactive figure of how alike an epoch is to each other one: pick the layer and the epoch.
 
     Parameters
@@ -129,7 +127,7 @@ def epoch_explorer(table: pd.DataFrame) -> HTML:
 
     Returns
     -------
-    IPython.display.HTML
+    plotly.graph_objects.Figure
         With the mean over seeds and, on hovering, their range.
     """
     layers = [layer for layer in LAYERS if layer in set(table["layer"])]
@@ -156,24 +154,17 @@ def epoch_explorer(table: pd.DataFrame) -> HTML:
     return interactive(figure)
 
 
-def interactive(figure: go.Figure) -> HTML:
-    """A plotly figure as HTML that leaves the script to the page and is legible on light and dark pages."""
-    figure.update_layout(
+def interactive(figure: go.Figure) -> go.Figure:
+    """The same plotly figure, made legible on light and dark pages."""
+    return figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "#808080", "size": 13},
         margin={"l": 55, "r": 15, "t": 50, "b": 45},
         height=430,
+        xaxis={"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
+        yaxis={"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
     )
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    text = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        auto_play=False,
-        config={"displaylogo": False, "responsive": True},
-    )
-    return HTML(f'<div class="screen-only">{text}</div>')
 
 
 def _explorer_layout(layers: list[str], epochs: list[int]) -> dict:

@@ -7,6 +7,7 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 from lmdynamics import runs, vocabulary
 from lmdynamics.progress import report
@@ -114,7 +115,9 @@ def parallel(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]])
     """Call a function with each tuple of arguments, each call on one processor, or all on one GPU."""
     arguments = list(arguments)
     jobs = 1 if torch.cuda.is_available() else min(len(arguments), joblib.cpu_count())
-    return joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one)(function, each) for each in arguments)
+    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one)(function, each) for each in arguments)
+    get_reusable_executor().shutdown()  # idle workers hold memory, and warn when the interpreter ends
+    return found
 
 
 def _on_one(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
