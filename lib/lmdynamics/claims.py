@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from pandas.io.formats.style import Styler
 from scipy import stats
 
 Outcome = Literal["holds", "does not hold", "open", "not tested"]
@@ -143,6 +144,26 @@ def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             for verdict in verdicts
         ]
     )
+
+
+def listed(tables: Mapping[str, pd.DataFrame]) -> Styler:
+    """The verdicts on all claims that the tables can decide, as a table for a page."""
+    rows = overview(tables)
+    source = rows["source"].map(escape)
+    shown = pd.DataFrame(
+        {
+            "finding": rows["finding"].map(escape) + "<br><small>" + source + "</small>",
+            "verdict": rows["verdict"],
+            "margin": rows["margin"].map("{:+.3f}".format),
+            "95 % interval": [
+                f"{low:+.3f} to {high:+.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)
+            ],
+            "seeds": rows["seeds"],
+        }
+    )
+    shown.loc[rows["margin"].isna(), "margin"] = "–"
+    shown.loc[rows["low"].isna(), "95 % interval"] = "–"
+    return shown.style.hide(axis="index").set_table_attributes('class="dataframe findings"')
 
 
 def _compared(table: pd.DataFrame, comparison: str, *, epoch: int | None = None) -> pd.Series:

@@ -4,14 +4,16 @@ Nothing here trains, saves or shows. One colour per layer through the whole book
 the thick line of their mean. Interactive figures are plotly's, which the book and JupyterLab draw alike.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from cycler import cycler
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 MODELS = {"language model": "#5d5d9e"}
@@ -90,6 +92,25 @@ def mark_rescalings(losses: pd.DataFrame, ax: Axes) -> Axes:
     for epoch, seeds in at.items():
         ax.axvline(epoch, color="0.4", linestyle=":", alpha=seeds / losses["seed"].nunique())
     return ax
+
+
+def settling(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The book's first figure: how alike each layer is to its own final state, over training.
+
+    Parameters
+    ----------
+    tables
+        `similarities` and `losses` of `studies.similarity`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, ax = plt.subplots(figsize=(7, 3))
+    final = tables["similarities"].query("comparison == 'final'")
+    over_epochs(final, ax, y="svcca", by="layer", colours=LAYERS)
+    mark_rescalings(tables["losses"], ax)
+    return figure
 
 
 def between_epochs(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:

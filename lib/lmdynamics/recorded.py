@@ -16,11 +16,14 @@ from typing import Any
 
 import pandas as pd
 
+from lmdynamics import plots
 from lmdynamics.provenance import code_fingerprint, provenance
 from lmdynamics.settings import SCALES, Scale, scale
 
 STUDIES = ("similarity",)
 """Modules of `studies` that have a `study` to record."""
+PICTURES = {"similarity": plots.settling}
+"""What is drawn of a study beside its tables, for the README."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,13 @@ def main() -> None:
     parser.add_argument("scale", choices=SCALES)
     parser.add_argument("--folder", type=Path, default=Path("data/results"), help="default: data/results")
     given = parser.parse_args()
-    print(f"recorded in {record(given.study, scale(given.scale), given.folder)}")
+    home = record(given.study, scale(given.scale), given.folder)
+    if given.study in PICTURES:
+        plots.use_style()
+        picture = PICTURES[given.study]
+        figure = picture(load(given.study, given.scale, given.folder).tables)
+        figure.savefig(home / f"{picture.__name__}.svg", metadata={"Date": None})
+    print(f"recorded in {home}")
 
 
 if __name__ == "__main__":
