@@ -112,15 +112,17 @@ def test_a_damaged_byte_is_an_error_that_names_the_file_or_changes_nothing(tmp_p
     written = corpus(words=(".", "a", "dog", "it", "ran", "the"))
     corpora.write(written, path)
     content = path.read_bytes()
+    places = [(place, 0xFF) for place in range(0, len(content), 3)]
+    places += [(content.index(name) + 1, 1) for name in (b"\x03pos", b"\x04head")]  # another name, still text
     refused = 0
-    for place in range(0, len(content), 3):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+    for place, bits in places:
+        path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
         try:
             assert equal(corpora.read(path), written)
         except ValueError as error:
             assert "table.parquet is a damaged table of a corpus" in str(error)  # noqa: PT017
             refused += 1
-    assert refused > len(content) / 6
+    assert refused > len(places) / 2
 
 
 def test_a_table_cut_short_is_an_error(tmp_path):
@@ -222,7 +224,7 @@ def test_a_paragraph_too_long_to_parse_is_cut_between_words(folder):
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, a folder.*'wiki'"
+        ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, gmb, pmb, a folder.*'wiki'"
     ):
         corpora.load("wiki")
 

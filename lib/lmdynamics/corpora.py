@@ -27,19 +27,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 from jaxtyping import Int8, Int32, Int64
+from joblib.externals.loky import get_reusable_executor
 
-from lmdynamics import annotation, downloads, wikipedia
+from lmdynamics import annotation, downloads, tagged, wikipedia
 from lmdynamics.annotation import Batch, Column
 from lmdynamics.paths import cache_directory
+from lmdynamics.tagged import TaggedDocument
 from lmdynamics.wikipedia import Document
 
 PARTS = ("train", "dev", "test")
 """The parts of a corpus; the codes of `Corpus.parts` index it."""
 
 READING = 1
-"""The version of the rules in this module and in `annotation`; raise it when what they give changes."""
+"""The version of the rules here, in `annotation` and in `tagged`; raise it when they give other results."""
 
 _LONGEST_PARAGRAPH = 20_000  # characters
+_NO_TAGS = {"word", "sentence_start", "article_start", "head", "part"}  # columns of a table; the others are
 
 Progress = Callable[[int, int | None], None]
 """Called with the articles done and, where it is known, their number."""
@@ -63,7 +66,7 @@ class Corpus:
     sentences: Int64[np.ndarray, " _"]  # token at which each sentence begins, and the number of tokens
     articles: Int64[np.ndarray, " _"]  # sentence at which each article begins, and the number of sentences
     titles: tuple[str, ...]  # of the articles
-    tags: Mapping[str, Column]  # pos (17 classes of Universal Dependencies), tag (Penn Treebank)
+    tags: Mapping[str, Column]  # pos (Universal Dependencies), tag (Penn Treebank), sem and sem_coarse (PMB)
     heads: Int32[np.ndarray, " _"] | None  # index in the sentence; a root is its own head
     parts: Int8[np.ndarray, " _"] | None  # of each sentence, where the corpus says so; index into PARTS
     fingerprint: str  # of source, tools and rules
@@ -98,9 +101,12 @@ class _Reader(NamedTuple):
 
     name: str
     fingerprint: str  # of the source's bytes
-    documents: Callable[[], Iterator[Document]]
+    documents: Callable[[], Iterator[Document]] | Callable[[], Iterator[TaggedDocument]]
     articles: int | None = None  # how many, where it is known
     cut: bool = True  # whether paragraphs are still to be cut into tokens
+    tags: tuple[str, ...] = ()  # the tags that documents bring along
+    files: tuple[str, ...] = ()  # in downloads.SOURCES
+    in_articles: bool = True  # whether there are articles to take the first of
 
 
 def load(
@@ -120,10 +126,11 @@ def load(
         order of name), or a MediaWiki dump (``.xml`` or ``.xml.bz2``).
     articles
         Read only so many from the beginning (of each part, where the corpus
-        comes in parts); None for all.
+        comes in parts); None for all. Refused for ``gmb``, which has none.
     annotate
         Add the tags and heads of a spaCy model, which takes about a minute per
-        million tokens and core. Without it sentences are found by rule.
+        million tokens and core. Without it sentences are found by rule. ``gmb``
+        and ``pmb`` have tags and sentences of their own: nothing is added.
     lowercase
         Lower-case the words. Tags are always found on the words as written.
     progress
@@ -132,16 +139,21 @@ def load(
     Raises
     ------
     ValueError
-        If the name is unknown, the source holds no text or cannot be decoded,
-        or the cached table is damaged.
+        If the name is unknown, the source holds no text or cannot be read,
+        there are no articles to count, or the cached table is damaged.
     lmdynamics.downloads.DownloadError
         If a file of a known corpus is not to be had.
     """
     if articles is not None and articles < 1:
         raise ValueError(f"articles must be at least 1, or None for all, got {articles}")
     reader = _reader(name_or_path)
+    if articles is not None and not reader.in_articles:
+        raise ValueError(
+            f"corpus {reader.name!r} is one list of sentences without articles, so articles must be None "
+            f"(all of it), got {articles}"
+        )
     fingerprint = _fingerprint(reader, articles=articles, annotate=annotate, lowercase=lowercase)
-    path = cache_directory() / "corpora" / f"{reader.name}-{fingerprint[:16]}.parquet"
+    path = _table(reader, fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # who comes second waits and reads
         if path.exists():
@@ -151,6 +163,24 @@ def load(
         )
         write(corpus, path)
     return corpus
+
+
+def at_hand(
+    name_or_path: str | Path, *, articles: int | None = None, annotate: bool = True, lowercase: bool = True
+) -> bool:
+    """Whether `load` with the same arguments would download nothing; it is not read for the answer.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    try:
+        reader = _reader(name_or_path)
+    except ModuleNotFoundError:  # the package that carries the corpus
+        return False
+    fingerprint = _fingerprint(reader, articles=articles, annotate=annotate, lowercase=lowercase)
+    return all(map(downloads.at_hand, reader.files)) or _table(reader, fingerprint).exists()
 
 
 def write(corpus: Corpus, path: Path) -> None:
@@ -165,7 +195,14 @@ def write(corpus: Corpus, path: Path) -> None:
         arrays["head"] = pa.array(corpus.heads)
     if corpus.parts is not None:
         arrays["part"] = pa.array(np.repeat(corpus.parts, np.diff(corpus.sentences)))
-    about = json.dumps({"name": corpus.name, "titles": corpus.titles, "fingerprint": corpus.fingerprint})
+    about = json.dumps(
+        {
+            "name": corpus.name,
+            "titles": corpus.titles,
+            "fingerprint": corpus.fingerprint,
+            "columns": list(arrays),
+        }
+    )
     table = pa.table(arrays).replace_schema_metadata({"corpus": about, "sha256": _sha256(about)})
     being_written = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -189,6 +226,8 @@ def read(path: Path) -> Corpus:
         if _sha256(written) != table.schema.metadata[b"sha256"].decode():  # pages have checksums of their own
             raise ValueError("its titles have changed")
         about = json.loads(written)
+        if about.get("columns", table.column_names) != table.column_names:  # early tables do not name them
+            raise ValueError(f"its columns should be {about['columns']}, got {table.column_names}")
         words = _column(table, "word")
         sentences = _offsets_of(table["sentence_start"].to_numpy())
         parts = _array(table, "part")
@@ -199,12 +238,12 @@ def read(path: Path) -> Corpus:
             sentences=sentences,
             articles=np.searchsorted(sentences, _offsets_of(table["article_start"].to_numpy())),
             titles=tuple(about["titles"]),
-            tags={name: _column(table, name) for name in ("pos", "tag") if name in table.column_names},
+            tags={name: _column(table, name) for name in table.column_names if name not in _NO_TAGS},
             heads=_array(table, "head"),
             parts=None if parts is None else parts[sentences[:-1]],
             fingerprint=about["fingerprint"],
         )
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is a damaged table of a corpus ({error}); delete it and load again"
         ) from error
@@ -221,8 +260,7 @@ def _from_source(
 ) -> Corpus:
     titles, parts, batches = [], [], []
     total = reader.articles if articles is None else min(articles, reader.articles or articles)
-    documents = _first(reader.documents(), articles)
-    for about, batch in _annotated(documents, tags=annotate, cut=reader.cut):
+    for about, batch in _batches(reader, articles=articles, annotate=annotate):
         batches.append(batch)
         titles += [document.title for document in about]
         parts += [document.part for document in about]
@@ -244,17 +282,29 @@ def _from_source(
         articles=article_offsets,
         titles=tuple(titles),
         tags={name: annotation.merged([b.tags[name] for b in batches]) for name in batches[0].tags},
-        heads=_heads(batches, sentences) if annotate else None,
+        heads=_heads(batches, sentences) if annotate and not reader.tags else None,
         parts=_parts(parts, np.diff(article_offsets)),
         fingerprint=fingerprint,
     )
 
 
-def _first(documents: Iterable[Document], articles: int | None) -> Iterator[Document]:
-    """The first articles that hold text, of each part where there are parts."""
+def _batches(
+    reader: _Reader, *, articles: int | None, annotate: bool
+) -> Iterator[tuple[list[Document] | list[TaggedDocument], Batch]]:
+    """Batches of documents that hold text, with their arrays."""
+    documents: Iterator[Any] = reader.documents()
+    if not reader.tags:
+        texts = (document for document in documents if document.paragraphs)
+        yield from _annotated(_first(texts, articles), tags=annotate, cut=reader.cut)
+    elif tagged_documents := list(_first(documents, articles)):
+        yield tagged_documents, tagged.batch(tagged_documents, reader.tags)
+
+
+def _first(documents: Iterable[Any], articles: int | None) -> Iterator[Any]:
+    """The first articles, of each part where there are parts."""
     taken: Counter[str | None] = Counter()
     for document in documents:
-        if document.paragraphs and (articles is None or taken[document.part] < articles):
+        if articles is None or taken[document.part] < articles:
             taken[document.part] += 1
             yield document
         if document.part is None and taken[None] == articles:
@@ -269,7 +319,8 @@ def _annotated(
     begun = list(islice(batches, 2))
     processes = 1 if len(begun) < 2 else -1
     work = (joblib.delayed(_annotated_batch)(batch, tags, cut) for batch in chain(begun, batches))
-    return joblib.Parallel(n_jobs=processes, return_as="generator")(work)
+    yield from joblib.Parallel(n_jobs=processes, return_as="generator")(work)
+    get_reusable_executor().shutdown()  # idle workers would hold the tagger, and this environment
 
 
 def _annotated_batch(batch: list[Document], tags: bool, cut: bool) -> tuple[list[Document], Batch]:
@@ -325,9 +376,13 @@ def _check_offsets(what: str, offsets: np.ndarray, end: int) -> None:
         raise ValueError(f"{what} must rise from 0 to {end} without an empty one, got {offsets}")
 
 
+def _table(reader: _Reader, fingerprint: str) -> Path:
+    return cache_directory() / "corpora" / f"{reader.name}-{fingerprint[:16]}.parquet"
+
+
 def _fingerprint(reader: _Reader, *, annotate: bool, **settings: Any) -> str:
     rules = [READING, wikipedia.CLEANING, version("spacy"), version("mwparserfromhell")]
-    model = annotation.model_name() if annotate else None
+    model = annotation.model_name() if annotate and not reader.tags else None
     return _sha256(json.dumps([reader.name, reader.fingerprint, rules, model, settings], sort_keys=True))
 
 
@@ -374,8 +429,8 @@ def _wikitext_2() -> _Reader:
             with downloads.open_text(downloads.fetch(name)) as file:
                 yield from wikipedia.wikitext_lines(file, part)
 
-    sources = _sha256("".join(downloads.SOURCES[name].sha256 for name in files.values()))
-    return _Reader("wikitext-2", sources, documents, 720, cut=False)
+    names = tuple(files.values())
+    return _Reader("wikitext-2", _fingerprint_of(*names), documents, 720, cut=False, files=names)
 
 
 def _enwiki_2014() -> _Reader:
@@ -385,7 +440,38 @@ def _enwiki_2014() -> _Reader:
         with downloads.open_text(downloads.fetch(name)) as file:
             yield from wikipedia.doc_blocks(file)
 
-    return _Reader("enwiki-2014", downloads.SOURCES[name].sha256, documents, 5753)
+    return _Reader("enwiki-2014", downloads.SOURCES[name].sha256, documents, 5753, files=(name,))
+
+
+def _gmb() -> _Reader:
+    name = "gmb/ner_dataset.csv"
+
+    def documents() -> Iterator[TaggedDocument]:
+        path = downloads.fetch(name)
+        with downloads.open_text(path, encoding="cp1252") as file:
+            yield from tagged.gmb_table(file, str(path))
+
+    return _Reader(
+        "gmb", downloads.SOURCES[name].sha256, documents, 1, tags=("tag",), files=(name,), in_articles=False
+    )
+
+
+def _pmb() -> _Reader:
+    folder = "semtags/pmb-4.0.0-en-gold"
+    part_of = {f"{folder}/{part}.conll": part for part in PARTS} | {f"{folder}/eval.conll": "test"}
+
+    def documents() -> Iterator[TaggedDocument]:
+        for name, part in part_of.items():
+            path = downloads.fetch(name)
+            with downloads.open_text(path) as file:
+                yield from tagged.pmb_layers(file, str(path), part)
+
+    files = tuple(part_of)
+    return _Reader("pmb", _fingerprint_of(*files), documents, 10_715, tags=("sem", "sem_coarse"), files=files)
+
+
+def _fingerprint_of(*names: str) -> str:
+    return _sha256("".join(downloads.SOURCES[name].sha256 for name in names))
 
 
 def _folder(folder: Path) -> _Reader:
@@ -418,6 +504,8 @@ _KNOWN: dict[str, Callable[[], _Reader]] = {
     "wikipedia-sample": _wikipedia_sample,
     "wikitext-2": _wikitext_2,
     "enwiki-2014": _enwiki_2014,
+    "gmb": _gmb,
+    "pmb": _pmb,
 }
 NAMES = tuple(_KNOWN)
 """The corpora known by name."""

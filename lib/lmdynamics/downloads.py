@@ -36,6 +36,10 @@ _WIKITEXT_2 = (
     "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
     "/word_language_model/data/wikitext-2/"
 )
+_PMB = (
+    "https://raw.githubusercontent.com/RikVN/DRS_parsing/190838f9adea2af616eb76156d2e66c8565a6c6e"
+    "/parsing/layer_data/4.0.0/en/gold/"
+)
 SOURCES = {
     "wikitext-2/wiki.train.tokens": Source(
         "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f", _WIKITEXT_2 + "train.txt"
@@ -48,6 +52,19 @@ SOURCES = {
     ),
     "enwiki-2014-long/enwiki-2014-long.txt": Source(
         "424ad27b4bd0bcd72714bc50f33357b8efbb36456c9a7181ad373756e211173e"
+    ),
+    "gmb/ner_dataset.csv": Source("83257dd94ed59596809dc9f5b28f1f035c9d925d5a647f266db43a2f098e8f1a"),
+    "semtags/pmb-4.0.0-en-gold/train.conll": Source(
+        "cdbb6035a71112ad1c0e1707b9a16f7180cc78fe6e5d308f9240ec2da22a3f7a", _PMB + "train.conll"
+    ),
+    "semtags/pmb-4.0.0-en-gold/dev.conll": Source(
+        "ac2abf3c55607a13efea523d258854633b1225d6173031e69bf56023adafc761", _PMB + "dev.conll"
+    ),
+    "semtags/pmb-4.0.0-en-gold/test.conll": Source(
+        "1c6c137292ad2cb6750fa2fd22655bb17eb71aa282b9e15b88ba0a11217c83c9", _PMB + "test.conll"
+    ),
+    "semtags/pmb-4.0.0-en-gold/eval.conll": Source(
+        "cd5a92a0e07ed03d4e10e9d28b79c7ae8b6d18fe4efc99059845a267913aa8b6", _PMB + "eval.conll"
     ),
 }
 """Every known file; a new one is one more entry."""
@@ -67,14 +84,22 @@ def fetch(name: str) -> Path:
         cannot be downloaded whole. What a broken download left is kept and
         the next call goes on from there.
     """
-    return _in_data_folder(name) or _downloaded(name)
+    if path := _found(name):
+        _check(path, name)
+        return path
+    return _downloaded(name)
 
 
-def open_text(path: Path) -> TextIOWrapper:
-    """The file opened as UTF-8 text with LF line ends kept, unpacked on the way if it ends in ``.xz``."""
+def at_hand(name: str) -> bool:
+    """Whether a known file needs no download; its bytes are not looked at, `fetch` does that."""
+    return _found(name) is not None or _place(name).exists()
+
+
+def open_text(path: Path, *, encoding: str = "utf-8") -> TextIOWrapper:
+    """The file opened as text with its line ends kept, unpacked on the way if it ends in ``.xz``."""
     if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8", newline="\n")
-    return path.open(encoding="utf-8", newline="\n")
+        return lzma.open(path, "rt", encoding=encoding, newline="\n")
+    return path.open(encoding=encoding, newline="\n")
 
 
 def sha256(path: Path) -> str:
@@ -89,17 +114,20 @@ def _sha256(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _in_data_folder(name: str) -> Path | None:
+def _found(name: str) -> Path | None:
+    """The file in the folder of corpora, as it is."""
     folder = os.environ.get(DATA_VARIABLE)
     if not folder:
         return None
     if not Path(folder).is_dir():
         raise DownloadError(f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is none")
-    for path in (Path(folder, name), Path(folder, name + ".xz")):
-        if path.exists():
-            _check(path, name)
-            return path
-    return None
+    paths = (Path(folder, name), Path(folder, name + ".xz"))
+    return next((path for path in paths if path.exists()), None)
+
+
+def _place(name: str) -> Path:
+    """Where a download is kept; it appears there whole."""
+    return cache_directory() / "downloads" / name
 
 
 def _check(path: Path, name: str) -> None:
@@ -116,8 +144,8 @@ def _check(path: Path, name: str) -> None:
 def _remedy(name: str) -> str:
     address = SOURCES[name].address
     return (
-        f"corpus {name.split('/')[0]!r} needs the file {name} "
-        + (f"from {address}" if address else "which has no public address")
+        f"corpus {Path(name).parent.name!r} needs the file {name} "
+        + (f"from {address}" if address else "which has no public address of its own (see data/README.md)")
         + f", placed under the folder that the environment variable {DATA_VARIABLE} names"
     )
 
@@ -128,7 +156,7 @@ def _downloaded(name: str) -> Path:
     expected, address = SOURCES[name]
     if address is None:
         raise DownloadError(f"no copy of {name} was found; {_remedy(name)}")
-    path = cache_directory() / "downloads" / name
+    path = _place(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         pooch.get_logger().setLevel("WARNING")  # the library says nothing by itself
