@@ -14,13 +14,14 @@ to 1.
 numbers of both only.
 """
 
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from torch import Tensor
 
 from lmdynamics.statistics import Block, JointMoments, Moments, TwoViews, aligned
@@ -120,8 +121,9 @@ def svcca(
     if rule not in get_args(Rule):
         raise ValueError(f"rule must be one of {get_args(Rule)}, got {rule!r}")
     views = _for_correlation(x, y)
-    x_basis, y_basis = (_leading(side.scatter, variance, rule) for side in (views.x, views.y))
-    return _canonical(views, x_basis, y_basis).correlations.mean().item()
+    x_basis, y_basis = (_kept(side, variance, rule) for side in (views.x, views.y))
+    correlations = torch.linalg.svdvals(x_basis.T @ views.cross @ y_basis)
+    return correlations.clamp(max=1).mean().item()
 
 
 def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
@@ -243,9 +245,28 @@ def rsa(
         if sample is None
         else np.random.default_rng(seed).choice(tokens, sample, replace=False)
     )
-    return float(
-        spearmanr(*(_distances(name, side[rows], distance) for name, side in sides.items())).statistic
-    )
+    x_ranks, y_ranks = (_ranks(name, side[rows], distance) for name, side in sides.items())
+    return float(np.clip(x_ranks @ y_ranks, -1, 1))
+
+
+def ranked_distances(x: Block, *, distance: Distance = "euclidean") -> Float[np.ndarray, " pairs"]:
+    """What `rsa` compares of one view, where many views of the same tokens are to be compared.
+
+    Returns
+    -------
+    Float[np.ndarray, " pairs"]
+        Ranks of the distances between all pairs of tokens, centred and of length 1: the inner product of
+        those of two views is their `rsa`.
+
+    Raises
+    ------
+    ValueError
+        As `rsa` does.
+    """
+    (side,) = aligned({"x": x}).values()
+    if not 3 <= len(side) <= _MOST_TOKENS:
+        raise ValueError(f"rsa compares each pair of 3 to {_MOST_TOKENS:,} tokens, got {len(side):,}")
+    return _ranks("x", side, distance)
 
 
 class _Canonical(NamedTuple):
@@ -290,6 +311,12 @@ def _deviations(side: Moments) -> Float[Tensor, " units"]:
     return deviations.where(deviations > _ABSENT * side.count**0.5 * side.mean.abs(), 0)
 
 
+@lru_cache(maxsize=256)  # one view is compared with many
+def _kept(side: Moments, share: float, rule: Rule) -> Float[Tensor, "units kept"]:
+    return _leading(side.scatter, share, rule)
+
+
+@lru_cache(maxsize=256)
 def _whitening(side: Moments) -> Float[Tensor, "units kept"]:
     """Coefficients of an orthonormal basis of all that varies.
 
@@ -329,6 +356,12 @@ def _dependence(views: TwoViews, *, debiased: bool) -> float:
         return biased
     diagonals = views.x.scatter.trace().item() * views.y.scatter.trace().item()
     return biased - n / (n - 2) * views.fourth + diagonals / ((n - 1) * (n - 2))
+
+
+def _ranks(name: str, side: Float[Tensor, "tokens units"], distance: Distance) -> Float[np.ndarray, " pairs"]:
+    ranks = rankdata(_distances(name, side, distance))
+    ranks -= ranks.mean()
+    return ranks / np.linalg.norm(ranks)
 
 
 def _distances(

@@ -18,11 +18,11 @@ Block = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]
 
 Pair = tuple[str, str]
 
-_ROOM = 2**23
-"""Values of a block that are held in float64 at once, over all its views: 64 MiB."""
+_ROOM = 2**24
+"""Values of a block that are held in float64 at once, over all its views: 128 MiB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Moments of one view.
 
