@@ -250,6 +250,8 @@ def _definition(settings: RunSettings, parts: Parts) -> dict[str, Any]:
 
 def _check_ids(settings: RunSettings, parts: Parts) -> None:
     for part, examples in parts._asdict().items():
+        if examples is None:
+            continue
         for what, ids, known in zip(
             ("inputs", "targets"), examples, (settings.words, settings.classes), strict=True
         ):
@@ -321,7 +323,7 @@ def _fingerprint(names: Sequence[str]) -> str:
 def _examples_fingerprint(parts: Parts) -> str:
     digest = hashlib.sha256()
     for examples in parts:
-        for column in examples:
+        for column in examples or ():
             digest.update(f"{len(column)} ".encode())
             digest.update(np.ascontiguousarray(column, np.int64).tobytes())
     return digest.hexdigest()[:16]

@@ -23,6 +23,17 @@ class CorpusSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What taggers are trained on, and for how long."""
+
+    topics: int = 100  # longest articles: the text of part of speech and topic, chapter 4 section 3.1
+    sentences: int | None = None  # of a corpus with its own tags but without parts; None for all
+    epochs: int = 50  # passes over the training part at most, chapter 4 section 3
+    tokens: int | None = None  # enough to have read in training, rounded to whole epochs; None for all epochs
+    shares: tuple[float, float, float] = (0.7, 0.1, 0.2)  # of train, dev, test, chapter 4 section 3.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """How large a study is."""
 
@@ -30,12 +41,13 @@ class Scale:
     corpus: CorpusSettings
     model: ModelSettings
     training: TrainingSettings
+    tasks: TaskSettings = TaskSettings()
     seeds: tuple[int, ...] = (0, 1, 2, 3)  # one model each; the thesis shows two
 
 
 THESIS = Scale(
     name="thesis",
-    corpus=CorpusSettings(corpus="enwiki-2014", annotate=False),
+    corpus=CorpusSettings(corpus="enwiki-2014"),
     model=ModelSettings(),
     training=TrainingSettings(),
 )
@@ -45,8 +57,9 @@ DESKTOP = replace(
     THESIS,
     name="desktop",
     # a tenth of the tokens: rare words are kept in their sentences, and the threshold falls with the corpus
-    corpus=CorpusSettings(corpus="wikitext-2", annotate=False, min_count=10, drop_rare_sentences=False),
+    corpus=CorpusSettings(corpus="wikitext-2", min_count=10, drop_rare_sentences=False),
     training=replace(THESIS.training, epochs=20),
+    tasks=TaskSettings(epochs=20),
 )
 """Hours on two cores."""
 
@@ -55,6 +68,7 @@ DEMO = replace(
     name="demo",
     corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
     training=replace(THESIS.training, epochs=8),
+    tasks=TaskSettings(sentences=24_000, epochs=10, tokens=1_000_000),
 )
 """Minutes on two cores: the default."""
 
@@ -64,6 +78,7 @@ SMOKE = replace(
     corpus=replace(DEMO.corpus, articles=6, min_count=3),
     model=replace(THESIS.model, units=40),
     training=replace(THESIS.training, epochs=3),
+    tasks=TaskSettings(sentences=1_000, epochs=2),
     seeds=(0, 1),
 )
 """Seconds: shows that everything runs, and nothing else."""

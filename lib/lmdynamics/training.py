@@ -62,7 +62,7 @@ class Parts(NamedTuple):
 
     train: Examples
     dev: Examples
-    test: Examples
+    test: Examples | None = None  # None where a loss after each epoch is not worth its time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Epoch:
     learning_rate: float  # in this epoch
     train_loss: float | None  # mean over the epoch, dropout on; None for epoch 0
     dev_loss: float
-    test_loss: float
+    test_loss: float | None  # None without test examples
     seconds: float  # training alone
     rescaled: bool  # whether the learning rate is quartered after it
 
@@ -132,9 +132,10 @@ def epochs(
             dropout = torch.Generator(model.device).manual_seed(_epoch_seed(seed, number))
             loss = _train_epoch(model, head, inputs, targets, settings, rate, dropout, progress)
         seconds = time.perf_counter() - start
-        dev, test = (mean_loss(model, part, bf16=settings.bf16) for part in (parts.dev, parts.test))
-        for name, value in (("train", loss or 0.0), ("dev", dev), ("test", test)):
-            if not math.isfinite(value):
+        dev = mean_loss(model, parts.dev, bf16=settings.bf16)
+        test = mean_loss(model, parts.test, bf16=settings.bf16) if parts.test else None
+        for name, value in (("train", loss), ("dev", dev), ("test", test)):
+            if value is not None and not math.isfinite(value):
                 raise TrainingError(
                     f"the {name} loss of epoch {number} is {value} at learning rate {rate:g}; "
                     "the epochs before it are kept: use a smaller learning rate or clip"

@@ -6,7 +6,7 @@ corpus knows of a token (tags, heads, article) can be looked up for it.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,7 +104,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PreparedText:
-    """A corpus made ready for a language model."""
+    """A corpus made ready for models that read one vocabulary."""
 
     corpus: Corpus
     vocabulary: Vocabulary
@@ -168,15 +168,22 @@ def prepare(
                 f"(min_count={settings.min_count}, drop_rare_sentences={settings.drop_rare_sentences}); "
                 "take more text, or lower min_count"
             )
-    sources = [_tokens_of(corpus, sentences) for sentences in chosen]
-    counts = np.bincount(corpus.tokens[sources[0]], minlength=len(corpus.words)).tolist()
+    counts = np.bincount(corpus.tokens[_tokens_of(corpus, chosen[0])], minlength=len(corpus.words)).tolist()
     vocabulary = Vocabulary.counted(
         {word: n for word, n in zip(corpus.words, counts, strict=True) if n}, min_count=settings.min_count
     )
-    id_of_word = vocabulary.encode(corpus.words)
+    return encoded(corpus, vocabulary, chosen)
+
+
+def encoded(
+    corpus: Corpus, vocabulary: Vocabulary, sentences: Sequence[Int64[np.ndarray, " _"]]
+) -> PreparedText:
+    """A corpus in the words of a given vocabulary, the sentences of train, dev and test chosen already."""
+    ids = vocabulary.encode(corpus.words)
+    sources = [_tokens_of(corpus, chosen) for chosen in sentences]
     train, dev, test = (
-        Part(id_of_word[corpus.tokens[source]], source, _offsets(corpus, sentences))
-        for source, sentences in zip(sources, chosen, strict=True)
+        Part(ids[corpus.tokens[source]], source, _offsets(corpus, chosen))
+        for source, chosen in zip(sources, sentences, strict=True)
     )
     return PreparedText(corpus=corpus, vocabulary=vocabulary, train=train, dev=dev, test=test)
 

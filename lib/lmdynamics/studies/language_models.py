@@ -26,6 +26,11 @@ class LanguageModels:
     epochs: int
     """Passes over the training part; a run on disk may hold more."""
 
+    def of_seed(self, seed: int) -> Run:
+        """Return the run of a seed."""
+        (found,) = (run for run in self.runs if run.settings["seed"] == seed)
+        return found
+
 
 def trained(scale: Scale) -> LanguageModels:
     """Return the language models of a scale, one run for each of its seeds, training what is missing.
@@ -34,21 +39,28 @@ def trained(scale: Scale) -> LanguageModels:
     processors there are.
     """
     text = prepared(scale)
+    found = parallel(runs.train, jobs(scale, text))
+    return LanguageModels(text, tuple(found), scale.training.epochs)
+
+
+def jobs(scale: Scale, text: PreparedText) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is to be called with, once for each seed."""
     parts = Parts(*(Examples.next_word(part.ids) for part in (text.train, text.dev, text.test)))
     words = text.vocabulary.words
-    settings = [
-        RunSettings(
-            model=scale.model,
-            training=scale.training,
-            words=words,
-            classes=words,
-            seed=seed,
-            about=f"language model of {text.corpus.name}",
+    return [
+        (
+            RunSettings(
+                model=scale.model,
+                training=scale.training,
+                words=words,
+                classes=words,
+                seed=seed,
+                about=f"language model of {text.corpus.name}",
+            ),
+            parts,
         )
         for seed in scale.seeds
     ]
-    found = parallel(runs.train, ((each, parts) for each in settings))
-    return LanguageModels(text, tuple(found), scale.training.epochs)
 
 
 def prepared(scale: Scale) -> PreparedText:

@@ -1,0 +1,117 @@
+"""Taggers beside the language models of a scale, and how well they tag (thesis chapter 4, table 2)."""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+
+from lmdynamics import activations, runs, tasks
+from lmdynamics.runs import Run, RunSettings
+from lmdynamics.settings import Scale
+from lmdynamics.studies import language_models
+from lmdynamics.studies.language_models import LanguageModels, parallel
+from lmdynamics.tables import cached
+from lmdynamics.tasks import Labels, Tagger, Task
+from lmdynamics.training import Examples, Parts, mean_loss
+from lmdynamics.vocabulary import PreparedText
+
+
+class Key(NamedTuple):
+    """Which tagger."""
+
+    task: str
+    tagger: Tagger
+    labels: Labels
+    seed: int
+
+
+@dataclass(frozen=True)
+class Taggers:
+    """Language models, and the taggers to compare them with: for each seed one of each kind."""
+
+    models: LanguageModels
+    tasks: dict[str, Task]
+    runs: dict[Key, Run]
+
+    @property
+    def shared(self) -> PreparedText:
+        """The longest articles of the language model's own corpus, on which all can be compared."""
+        return self.tasks["topic"].text
+
+    @property
+    def texts(self) -> dict[str, PreparedText]:
+        """All texts that taggers were trained on by the name of their corpus, the shared one first."""
+        every = (self.shared, *(task.text for task in self.tasks.values()))
+        return {text.corpus.name: text for text in every}
+
+
+def trained(scale: Scale) -> Taggers:
+    """Return language models and taggers of a scale, training what is missing, all side by side.
+
+    Every tagger has one LSTM layer of the language model's width and is trained in the same way.
+    """
+    text = language_models.prepared(scale)
+    found = {task.name: task for task in tasks.load(text, scale.tasks)}
+    keys = [Key(*key) for key in product(found, get_args(Tagger), get_args(Labels), scale.seeds)]
+    jobs = [*language_models.jobs(scale, text), *(_job(scale, found[key.task], key) for key in keys)]
+    made = parallel(runs.train, jobs)
+    models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.training.epochs)
+    return Taggers(models, found, dict(zip(keys, made[len(scale.seeds) :], strict=True)))
+
+
+def performance(taggers: Taggers) -> pd.DataFrame:
+    """Return how well each tagger tags the test part of its own corpus.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per tagger: `task, tagger, labels, seed, corpus, classes, train_tokens, dev_tokens, epochs`,
+        `accuracy` in [0, 1], `perplexity` (at least 1), and `majority`: the accuracy of always answering the
+        tag that is most frequent in train.
+    """
+
+    def compute() -> pd.DataFrame:
+        return pd.DataFrame(
+            parallel(_performance, ((taggers.tasks[k.task], k, r) for k, r in taggers.runs.items()))
+        )
+
+    return cached("taggers", [run.folder.name for run in taggers.runs.values()], compute, code=__name__)
+
+
+def _job(scale: Scale, task: Task, key: Key) -> tuple[RunSettings, Parts]:
+    parts = Parts(*(Examples(*_examples(task, key, part)) for part in ("train", "dev")))
+    epochs = scale.tasks.epochs
+    if scale.tasks.tokens is not None:
+        epochs = min(epochs, max(1, round(scale.tasks.tokens / len(parts.train.inputs))))
+    settings = RunSettings(
+        model=replace(scale.model, layers=1),
+        training=replace(scale.training, epochs=epochs),
+        words=task.text.vocabulary.words,
+        classes=task.classes,
+        seed=key.seed,
+        about=f"{key.tagger} tagger, {key.task}, {key.labels} labels, {task.text.corpus.name}",
+    )
+    return settings, parts
+
+
+def _performance(task: Task, key: Key, run: Run) -> dict[str, object]:
+    model, test = run.model(), _examples(task, key, "test")
+    frequent = np.bincount(_examples(task, key, "train").classes).argmax()
+    return {
+        **key._asdict(),
+        "corpus": task.text.corpus.name,
+        "classes": len(task.classes),
+        "train_tokens": len(task.text.train.ids),
+        "dev_tokens": len(task.text.dev.ids),
+        "epochs": len(run.epochs) - 1,
+        "accuracy": float((activations.answers(model, test.ids) == test.classes).mean()),
+        "perplexity": math.exp(mean_loss(model, Examples(*test))),
+        "majority": float((test.classes == frequent).mean()),
+    }
+
+
+def _examples(task: Task, key: Key, part: str) -> tasks.Tagged:
+    return task.examples(part, tagger=key.tagger, labels=key.labels, seed=key.seed)
