@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 
-SUITES = ("similarity", "training")
+SUITES = ("similarity", "trajectories", "training")
 
 
 def main() -> None:

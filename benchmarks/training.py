@@ -1,4 +1,4 @@
-"""Training a 2 × 200 LSTM language model, beside the plain loop one would write and bare matrix products.
+"""Training 2 × 200 LSTM language models and taggers, beside the plain loop one would write and bare products.
 
 Each training runs on one processor, as in the chapters, where independent models run side by side; the last
 rows use all processors that way. The plain loop is that of PyTorch's word-language-model example: `nn.LSTM`,
@@ -20,13 +20,18 @@ from lmdynamics.training import Examples, Parts, TrainingSettings
 
 VOCABULARIES = (5_000, 33_000)
 SETTINGS = TrainingSettings(learning_rate=1.0)
-UNITS, LAYERS = 200, 2
+UNITS, LAYERS, TAGS = 200, 2, 17
 SIDE = 2048  # of the square matrices whose product says how fast the machine multiplies
 
 
 def rows() -> list[Row]:
     torch.set_num_threads(1)
     found = []
+    tagger = our_epoch(VOCABULARIES[0], 40, classes=TAGS, layers=1)
+    tagging = matrix_products(operations(TAGS, 40, layers=1))
+    found.append(
+        row("epoch of 40 batches of a tagger: products", tagger, tagging, repeats=7, target="≤ 1.43")
+    )
     for words in VOCABULARIES:
         batches = 40_000 // words + 2
         ours, plain = our_epoch(words, batches), plain_epoch(words, batches)
@@ -64,16 +69,21 @@ def everywhere(words: int, batches: int) -> Row:
         return row(name, ours, alternative, repeats=7, target="≤ 1.43")
 
 
-def operations(words: int, batches: int) -> float:
+def operations(classes: int, batches: int, layers: int = LAYERS) -> float:
     """Floating-point operations of the matrix products of an epoch: forward once, backward twice."""
-    weights = UNITS * words + LAYERS * 8 * UNITS**2
+    weights = UNITS * classes + layers * 8 * UNITS**2
     return 6.0 * weights * SETTINGS.batch * SETTINGS.steps_back * batches
 
 
-def our_epoch(words: int, batches: int) -> Callable[[], object]:
+def our_epoch(
+    words: int, batches: int, *, classes: int | None = None, layers: int = LAYERS
+) -> Callable[[], object]:
     ids = zipfian(words, batches)
-    parts = Parts(*(Examples.next_word(each) for each in (ids, ids[:41], ids[:41])))
-    model = RecurrentModel(ModelSettings(layers=LAYERS, units=UNITS), words=words, classes=words, seed=0)
+    targets = ids[1:] % (classes or words)
+    parts = Parts(*(Examples(ids[:tokens], targets[:tokens]) for tokens in (len(targets), 40)))
+    model = RecurrentModel(
+        ModelSettings(layers=layers, units=UNITS), words=words, classes=classes or words, seed=0
+    )
     epochs = training.epochs(model, parts, SETTINGS, seed=0)
     next(epochs)  # the untrained one
     return lambda: next(epochs)

@@ -58,7 +58,7 @@ THE_OPPOSITE = made_up(
     other_layer=lambda epoch, pair: 0.99 - 0.01 * epoch + 0.02 * (pair == ("e", "h2")),
 )
 NOISE = made_up(*[lambda *_: 0.8] * 3, noise=0.05)
-OF_SIMILARITIES = [name for name, claim in claims.CLAIMS.items() if claim.table == "similarities"]
+OF_SIMILARITIES = [name for name, claim in claims.CLAIMS.items() if claim.tables == ("similarities",)]
 
 
 @pytest.mark.parametrize("name", OF_SIMILARITIES)
@@ -122,7 +122,9 @@ def test_seeds_without_a_rescaling_do_not_count_towards_the_interval():
     assert claims.verdict("loss_dips_when_rescaled", losses(curves, rescaled=[2, 2, None])).seeds == 2
 
 
-MEAN = Claim(statement="s", source="s", table="t", margin=lambda table: table["y"].mean(), measured_as="m")
+MEAN = Claim(
+    statement="s", source="s", tables=("t",), margin=lambda table: table["y"].mean(), measured_as="m"
+)
 
 
 def test_the_interval_of_a_mean_over_seeds_is_students():

@@ -43,7 +43,7 @@ def test_each_group_has_a_thick_mean_over_thin_seeds(ax):
 
 
 def test_a_baseline_is_dashed_and_not_in_the_legend(ax):
-    plots.over_epochs(TABLE, ax, y="svcca", by="layer", colours=plots.LAYERS, dashed=True)
+    plots.over_epochs(TABLE, ax, y="svcca", by="layer", colours=plots.LAYERS, line="--")
     assert {line.get_linestyle() for line in ax.lines} == {"--"}
     assert ax.get_legend() is None
 

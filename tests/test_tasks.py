@@ -7,6 +7,7 @@ from jaxtyping import TypeCheckError
 from lmdynamics import corpora, settings, tasks, vocabulary
 from lmdynamics.annotation import Column
 from lmdynamics.corpora import Corpus
+from lmdynamics.downloads import DownloadError
 from lmdynamics.settings import CorpusSettings, TaskSettings
 from lmdynamics.tasks import Task
 
@@ -40,7 +41,11 @@ def text():
 
 @pytest.fixture
 def absent(monkeypatch):
+    def load(name):
+        raise DownloadError("no network")
+
     monkeypatch.setattr(corpora, "at_hand", lambda name: False)
+    monkeypatch.setattr(corpora, "load", load)
 
 
 @pytest.fixture

@@ -82,6 +82,20 @@ def blocks(
         )
 
 
+def states(
+    model: RecurrentModel, ids: Int[np.ndarray, " tokens"]
+) -> dict[str, Float[Tensor, "tokens units"]]:
+    """All layers at every token of a text, in the order of the text: for texts that fit into memory.
+
+    Raises what `blocks` raises.
+    """
+    found: dict[str, Tensor] = {}
+    for block in blocks(model, ids):
+        for name, rows in block.layers.items():
+            found.setdefault(name, rows.new_empty(len(ids), rows.shape[1]))[block.tokens] = rows
+    return found
+
+
 def answers(model: RecurrentModel, ids: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
     """The class that a model finds most likely at each token of a text. Raises what `blocks` raises."""
     found = np.empty(len(ids), np.int64)

@@ -22,6 +22,8 @@ from pandas.io.formats.style import Styler
 from scipy import stats
 
 Outcome = Literal["holds", "does not hold", "open", "not tested"]
+Margin = Callable[..., float]
+"""Of one table or several; positive where a finding shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +34,10 @@ class Claim:
     """In our words."""
     source: str
     """Section and figure."""
-    table: str
-    """Name of the table, among its study's, that decides it."""
-    margin: Callable[[pd.DataFrame], float]
-    """Positive where the finding shows; NaN where there is nothing to decide by."""
+    tables: tuple[str, ...]
+    """Names of the tables, among its study's, that decide it."""
+    margin: Margin
+    """Of these tables: positive where the finding shows; NaN where there is nothing to decide by."""
     measured_as: str
     """What the margin is, for a reader."""
     among: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
@@ -94,14 +96,16 @@ def verdict(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
 
 def judged(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     """What the tables of a study say of a claim, by the rule that the module states."""
-    if claim.table not in tables:
-        raise ValueError(f"the claim needs the table {claim.table!r}, got {', '.join(tables) or 'none'}")
-    table = claim.among(tables[claim.table])
-    margin, seeds = claim.margin(table), sorted(set(table["seed"]))
+    if missing := [name for name in claim.tables if name not in tables]:
+        raise ValueError(f"the claim needs the table {missing[0]!r}, got {', '.join(tables) or 'none'}")
+    found = [claim.among(tables[name]) for name in claim.tables]
+    margin, seeds = claim.margin(*found), sorted(set.intersection(*(set(table["seed"]) for table in found)))
     if np.isnan(margin):
         return Verdict(claim, "not tested", margin, np.nan, np.nan, 0)
-    without = np.array([claim.margin(_without(table, seed)) for seed in seeds if len(seeds) > 1])
-    half = _half_interval(len(seeds) * margin - (len(seeds) - 1) * without)
+    without = np.array(
+        [claim.margin(*(_without(table, seed) for table in found)) for seed in seeds if len(seeds) > 1]
+    )
+    half = half_interval(len(seeds) * margin - (len(seeds) - 1) * without)
     low, high = margin - half, margin + half
     outcome: Outcome = "holds" if low > 0 else "does not hold" if high < 0 else "open"
     return Verdict(claim, outcome, margin, low, high, len(seeds))
@@ -113,8 +117,8 @@ def _without(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table[(table[own] != seed).all(axis=1)]
 
 
-def _half_interval(values: Float[np.ndarray, " seeds"]) -> float:
-    """Half of the 95 % interval of a mean; NaN for fewer than two values or where one is missing."""
+def half_interval(values: Float[np.ndarray, " seeds"]) -> float:
+    """Half of the 95 % interval of a mean over seeds; NaN for fewer than two or where one is missing."""
     count = len(values)
     if count < 2:
         return np.nan
@@ -129,7 +133,7 @@ def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     pandas.DataFrame
         One row per claim: `finding, margin, low, high` (ends of the interval), `seeds, verdict, source`.
     """
-    verdicts = [judged(claim, tables) for claim in CLAIMS.values() if claim.table in tables]
+    verdicts = [judged(claim, tables) for claim in CLAIMS.values() if set(claim.tables) <= tables.keys()]
     return pd.DataFrame(
         [
             {
@@ -224,11 +228,115 @@ def _dip(table: pd.DataFrame) -> float:
     return falls.where(after).groupby(ordered["seed"]).mean().mean()
 
 
+RECURRENT = ("h1", "h2")
+"""Layers that know more than the word."""
+
+
+def _likeness(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """Mean SVCCA over seeds, by layer and epoch (rows) and task (columns), after training has begun.
+
+    On the language model's own text and with output taggers of true tags, unless something else is wanted.
+    """
+    wanted = {"shared": True, "tagger": "output", "labels": "true", **wanted}
+    rows = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1) & (table["epoch"] > 0)]
+    return rows.pivot_table(index=["layer", "epoch"], columns="task", values="svcca")
+
+
+def _at_last(curves: pd.DataFrame) -> pd.DataFrame:
+    """The last epoch of what `_likeness` gives: a row for each recurrent layer."""
+    epochs = curves.index.get_level_values("epoch")
+    return curves[epochs == epochs.max()].droplevel("epoch").loc[list(RECURRENT)]
+
+
+def _semantic(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves.filter(like="SEM")
+
+
+def _nearest(task: str, others: Callable[[pd.DataFrame], pd.DataFrame], **wanted: object) -> Margin:
+    """How far a task is above others after the last epoch, in the layer where it is least so."""
+
+    def margin(table: pd.DataFrame) -> float:
+        last = _at_last(_likeness(table, **wanted))
+        rivals = others(last).drop(columns=task, errors="ignore")
+        return (last[task] - rivals.max(axis=1)).min() if rivals.size and task in last else np.nan
+
+    return margin
+
+
+def _topic_farthest(table: pd.DataFrame) -> float:
+    last = _at_last(_likeness(table))
+    return (last.drop(columns="topic").min(axis=1) - last["topic"]).min()
+
+
+def _topic_settles_last(table: pd.DataFrame) -> float:
+    """Mean distance of a curve from its own end: topic's, less the greatest of the others'."""
+    curves = _likeness(table)
+    ends = curves.groupby("layer").transform("last")
+    away = (curves - ends).abs().groupby("layer").mean().loc[list(RECURRENT)].mean()
+    return away["topic"] - away.drop("topic").max()
+
+
+def _shuffled_topic_nearer(table: pd.DataFrame) -> float:
+    true, shuffled = (_likeness(table, labels=labels)["topic"] for labels in ("true", "shuffled"))
+    return (shuffled - true).groupby("layer").mean().loc[list(RECURRENT)].min()
+
+
+def _encoder_falls(table: pd.DataFrame) -> float:
+    curves = _likeness(table).loc["e"]
+    return (curves.iloc[0] - curves.iloc[-1]).min()
+
+
+def _encoder_nearest(table: pd.DataFrame) -> float:
+    curves = _likeness(table)
+    return curves.loc["e"].iloc[-1].min() - _at_last(curves).max().max()
+
+
+def _h1_dips(table: pd.DataFrame) -> float:
+    curves = _likeness(table).loc["h1"]
+    return (curves.iloc[0] - curves.iloc[1]).min() if len(curves) > 2 else np.nan
+
+
+def _universal_tags_farther_for_input(table: pd.DataFrame) -> float:
+    output, read = (_at_last(_likeness(table, tagger=tagger)) for tagger in ("output", "input"))
+    return (output["UDP POS"] - read["UDP POS"]).min()
+
+
+def _both_domains(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Likeness on their own text and on the shared one, of tasks that have a text of their own."""
+    away = table.loc[table["own"] & ~table["shared"], "task"].unique()
+    rows = table[table["task"].isin(away)]
+    return _likeness(rows, shared=False), _likeness(rows)
+
+
+def _nearer_on_own_text(table: pd.DataFrame) -> float:
+    own, shared = _both_domains(table)
+    return (own - shared).loc[list(RECURRENT)].mean().min() if own.size else np.nan
+
+
+def _same_shape_on_own_text(table: pd.DataFrame) -> float:
+    own, shared = _both_domains(table)
+    if not own.size or _last(table) < 3:
+        return np.nan
+    return min(own.loc[layer].corrwith(shared.loc[layer]).min() for layer in RECURRENT)
+
+
+def _probes_flat(probes: pd.DataFrame, similarities: pd.DataFrame) -> float:
+    """Change of a layer from epoch 1 to the last, less that of its probes' accuracy; the smaller layer's."""
+    last = _last(probes)
+    if last <= 1:
+        return np.nan
+    rows = probes[probes["hidden"] & (probes["labels"] == "true") & (probes["predicts"] == "y[t]")]
+    scores = rows.pivot_table(index=["epoch", "layer"], columns="task", values="accuracy")
+    gained = (scores.xs(last) - scores.xs(1)).abs().T.max()
+    changed = 1 - _compared(similarities, "final", epoch=1).groupby("layer").mean()
+    return (changed - gained).loc[list(RECURRENT)].min()
+
+
 CLAIMS = {
     "loss_dips_when_rescaled": Claim(
         statement="Loss dips when the step of optimisation is rescaled.",
         source="thesis chapter 4, figure 2",
-        table="losses",
+        tables=("losses",),
         margin=_dip,
         among=_rescaled_seeds,
         measured_as="fall of the test loss in the epoch after a rescaling, in nats per token",
@@ -236,44 +344,133 @@ CLAIMS = {
     "h2_settles_before_h1": Claim(
         statement="The upper layer h2 settles slightly before the lower one, h1.",
         source="thesis chapter 4, section 4 and figure 3",
-        table="similarities",
+        tables=("similarities",),
         margin=_settles_sooner,
         measured_as="similarity to the own final state, h2 less h1, mean over the epochs between",
     ),
     "seeds_share_far_from_all": Claim(
         statement="The same layer of two models that differ in their seed alone stays well below 1.",
         source="thesis chapter 4, section 4 and figure 4, where the highest is near 0.64",
-        table="similarities",
+        tables=("similarities",),
         margin=_below_ceiling,
         measured_as="0.8 less the highest similarity between seeds after the last epoch",
     ),
     "seeds_grow_alike": Claim(
         statement="Models of two seeds grow more alike over training, in every layer.",
         source="thesis chapter 4, section 4 and figure 4",
-        table="similarities",
+        tables=("similarities",),
         margin=_rise("other seed"),
         measured_as="rise from epoch 1 to the last, in the layer where it is smallest",
     ),
     "near_layers_are_more_alike": Claim(
         statement="Neighbouring layers of a model are more alike than layers further apart.",
         source="thesis chapter 4, section 4 and figure 5",
-        table="similarities",
+        tables=("similarities",),
         margin=_near_above_far,
         measured_as="the lower of e–h1 and h1–h2, less e–h2, after the last epoch",
     ),
     "layers_differ_more_than_seeds": Claim(
         statement="Two layers of one model are less alike than one layer of two models.",
         source="thesis chapter 4, section 4, figures 4 and 5",
-        table="similarities",
+        tables=("similarities",),
         margin=_layers_below_seeds,
         measured_as="lowest similarity between seeds less highest between layers, after the last epoch",
     ),
     "layers_grow_alike": Claim(
         statement="The layers of a model grow more alike over training.",
         source="thesis chapter 4, section 4 and figure 5",
-        table="similarities",
+        tables=("similarities",),
         margin=_rise("other layer"),
         measured_as="rise from epoch 1 to the last, in the pair where it is smallest",
+    ),
+    "probes_stay_flat": Claim(
+        statement="Diagnostic classifiers score alike over training while what they read changes.",
+        source="thesis chapter 4, section 4 and figure 6",
+        tables=("probes", "similarities"),
+        margin=_probes_flat,
+        measured_as="1 less the similarity of epoch 1 to the final state, less the greatest change of a "
+        "task's accuracy over the same epochs, at h1 or h2",
+    ),
+    "pos_nearest": Claim(
+        statement="Of output taggers, UDP POS is nearer to the recurrent layers than semantic tags are.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_nearest("UDP POS", _semantic),
+        measured_as="similarity to UDP POS less the higher of both SEM, after the last epoch, at h1 or h2",
+    ),
+    "topic_farthest": Claim(
+        statement="Of output taggers, topic is farthest from the recurrent layers.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_topic_farthest,
+        measured_as="lowest similarity to another task less that to topic, after the last epoch, at h1 or h2",
+    ),
+    "topic_settles_last": Claim(
+        statement="Similarity to topic is the last to settle.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_topic_settles_last,
+        measured_as="mean distance of the curve from its end, topic less the greatest of the other tasks, "
+        "over h1 and h2",
+    ),
+    "shuffled_topic_nearer": Claim(
+        statement="A tagger of true topics is farther from the language model than one of shuffled topics.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_shuffled_topic_nearer,
+        measured_as="similarity to shuffled topic less that to topic, mean over epochs, at h1 or h2",
+    ),
+    "encoder_falls": Claim(
+        statement="Similarity between encoders declines over training, for every task.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_encoder_falls,
+        measured_as="fall of e from epoch 1 to the last, in the task where it is smallest",
+    ),
+    "encoder_nearest": Claim(
+        statement="Encoders stay more similar to the language model's than recurrent layers, for every task.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_encoder_nearest,
+        measured_as="lowest similarity at e less the highest at h1 or h2, over tasks, after the last epoch",
+    ),
+    "h1_dips_early": Claim(
+        statement="At h1 similarity falls at first, for every task.",
+        source="thesis chapter 4, section 4.1 and figure 8",
+        tables=("trajectories",),
+        margin=_h1_dips,
+        measured_as="fall of h1 from epoch 1 to epoch 2, in the task where it is smallest",
+    ),
+    "fine_pos_nearest_for_input": Claim(
+        statement="Of input taggers, PTB POS is nearest to the recurrent layers.",
+        source="thesis chapter 4, section 4.2 and figure 9",
+        tables=("trajectories",),
+        margin=_nearest("PTB POS", lambda last: last, tagger="input"),
+        measured_as="similarity to PTB POS less the highest of another task, after the last epoch, "
+        "at h1 or h2",
+    ),
+    "universal_pos_farther_for_input": Claim(
+        statement="UDP POS is farther from the language model as an input tagger than as an output tagger.",
+        source="thesis chapter 4, section 4.2 and figure 9",
+        tables=("trajectories",),
+        margin=_universal_tags_farther_for_input,
+        measured_as="similarity to UDP POS, output less input, after the last epoch, at h1 or h2",
+    ),
+    "nearer_on_own_text": Claim(
+        statement="On the text that a tagger was trained on, it is more similar to the language model.",
+        source="thesis chapter 4, appendix A and figures 10 and 11",
+        tables=("trajectories",),
+        margin=_nearer_on_own_text,
+        measured_as="similarity on its own test part less that on the language model's, mean over h1, h2 and "
+        "epochs, in the task where it is smallest",
+    ),
+    "same_shape_on_own_text": Claim(
+        statement="On either text the curves have similar shapes.",
+        source="thesis chapter 4, appendix A and figures 10 and 11",
+        tables=("trajectories",),
+        margin=_same_shape_on_own_text,
+        measured_as="correlation over epochs of the curves on both texts, in the task and recurrent layer "
+        "where it is smallest",
     ),
 }
 """All findings, by name; the chapter that tests one prints its verdict."""

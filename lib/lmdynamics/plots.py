@@ -5,6 +5,8 @@ the thick line of their mean. Interactive figures are plotly's, which the book a
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +17,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from plotly.subplots import make_subplots
+
+from lmdynamics.claims import half_interval
+from lmdynamics.probes import RANDOM
+
+Line = Literal["-", "--", ":"]
+"""Solid for what is measured, dashed and dotted for what it is compared with."""
 
 MODELS = {"language model": "#5d5d9e"}
 """Colour of each kind of model."""
@@ -22,8 +31,21 @@ LAYERS = {"e": "#0072b2", "h1": "#d55e00", "h2": "#009e73"}
 """Colour of each layer; distinct to colour-blind readers (Okabe and Ito)."""
 LAYER_PAIRS = {"e–h1": "#56b4e9", "h1–h2": "#cc79a7", "e–h2": "#7f7f7f"}
 """Colour of each pair of layers."""
+TASKS = {
+    "UDP POS": "#332288",
+    "PTB POS": "#55aadd",
+    "SEM (coarse)": "#cc6677",
+    "SEM (fine)": "#cc9922",
+    "topic": "#117733",
+}
+"""Colour of each tagging task (after Paul Tol's muted scheme)."""
 MEASURES = {
     "svcca": "SVCCA similarity",
+    "svcca_singular_values": "SVCCA, other rule",
+    "pwcca": "PWCCA",
+    "cka": "linear CKA",
+    "rsa": "RSA",
+    "accuracy": "accuracy of probes",
     "test_perplexity": "perplexity on the test part",
 }
 """Label of an axis by column of a table."""
@@ -50,7 +72,14 @@ def use_style() -> None:
 
 
 def over_epochs(
-    table: pd.DataFrame, ax: Axes, *, y: str, by: str, colours: dict[str, str], dashed: bool = False
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    y: str,
+    by: str,
+    colours: Mapping[str, str],
+    line: Line = "-",
+    legend: bool = True,
 ) -> Axes:
     """Draw a column over epochs, one colour per group.
 
@@ -64,8 +93,10 @@ def over_epochs(
         Columns: what to draw, and the group.
     colours
         Colour of each group, in the order of the legend. Groups not named here are left out.
-    dashed
-        Draw the mean alone, dashed and thin, without an entry in the legend: a baseline.
+    line
+        Anything but ``"-"`` draws the mean alone, thin and without an entry in the legend: a baseline.
+    legend
+        Whether to name the groups, where there are several.
 
     Returns
     -------
@@ -74,14 +105,16 @@ def over_epochs(
     for group, colour in colours.items():
         lines = table[table[by] == group].pivot_table(index="epoch", columns="seed", values=y)
         mean = lines.mean(axis=1)
-        if dashed:
-            ax.plot(mean.index, mean, color=colour, linewidth=1, linestyle="--")
+        if lines.empty:
+            continue
+        if line != "-":
+            ax.plot(mean.index, mean, color=colour, linewidth=1.2, linestyle=line)
             continue
         ax.plot(lines.index, lines, color=colour, linewidth=0.7, alpha=0.5)
         ax.plot(mean.index, mean, color=colour, linewidth=2.2, label=group, marker="o", markersize=3)
     ax.set(xlabel="epoch", ylabel=MEASURES.get(y, y))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not dashed and len(colours) > 1:
+    if legend and line == "-" and len(colours) > 1:
         ax.legend()
     return ax
 
@@ -175,16 +208,114 @@ def epoch_explorer(table: pd.DataFrame) -> go.Figure:
     return interactive(figure)
 
 
+def panels(
+    table: pd.DataFrame,
+    axes: Iterable[Axes],
+    *,
+    y: str,
+    baselines: Mapping[Line, pd.DataFrame] | None = None,
+    losses: pd.DataFrame | None = None,
+) -> list[Axes]:
+    """Draw a column over epochs by task, a panel for each layer, with one legend for all.
+
+    Parameters
+    ----------
+    table
+        Rows `task, layer, seed, epoch` and the column.
+    axes
+        One for each of `LAYERS`.
+    y
+        The column.
+    baselines
+        Tables to draw beside it, by their kind of line: over epochs, as horizontals where there is but one,
+        in grey where there is no column `task`. The layer `probes.RANDOM` is drawn in every panel.
+    losses
+        Of the language models, to mark when steps were rescaled.
+
+    Returns
+    -------
+    list of matplotlib.axes.Axes
+    """
+    axes = list(axes)
+    for layer, ax in zip(LAYERS, axes, strict=True):
+        over_epochs(table[table["layer"] == layer], ax, y=y, by="task", colours=TASKS, legend=False)
+        for line, baseline in (baselines or {}).items():
+            rows = baseline[baseline["layer"].isin([layer, RANDOM])]
+            if "task" not in rows:
+                ax.axhline(rows[y].mean(), color="0.45", linewidth=1.2, linestyle=line)
+            elif rows["epoch"].nunique() > 1:
+                over_epochs(rows, ax, y=y, by="task", colours=TASKS, line=line)
+            else:
+                for task, mean in rows.groupby("task")[y].mean().items():
+                    ax.axhline(mean, color=TASKS[str(task)], linewidth=1.2, linestyle=line)
+        if losses is not None:
+            mark_rescalings(losses, ax)
+        ax.set(title=layer, ylabel=MEASURES.get(y, y) if ax is axes[0] else "")
+    handles, labels = axes[0].get_legend_handles_labels()
+    if not axes[0].figure.legends:
+        axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return axes
+
+
+def task_explorer(table: pd.DataFrame) -> go.Figure:
+    """An interactive figure of language models beside taggers: pick tasks, and true or shuffled tags.
+
+    Parameters
+    ----------
+    table
+        Rows `task, labels, layer, seed, epoch, svcca`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        A panel for each layer; buttons choose true tags, shuffled tags or their difference, the legend the
+        tasks; hovering gives the mean over seeds and its 95 % interval.
+    """
+    curves = table.pivot_table(index=["task", "layer", "epoch", "seed"], columns="labels", values="svcca")
+    curves["true less shuffled"] = curves["true"] - curves["shuffled"]
+    kinds = [kind for kind in ("true", "shuffled", "true less shuffled") if kind in curves]
+    tasks = [task for task in TASKS if task in curves.index.get_level_values("task")]
+    figure = make_subplots(cols=len(LAYERS), shared_yaxes=True, subplot_titles=list(LAYERS))
+    drawn = []
+    for kind, task, (column, layer) in product(kinds, tasks, enumerate(LAYERS, start=1)):
+        seeds = curves[kind].xs((task, layer), level=("task", "layer")).unstack("seed")
+        figure.add_scatter(
+            x=seeds.index,
+            y=seeds.mean(axis=1).round(4),
+            customdata=[round(half_interval(row), 3) for row in seeds.to_numpy()],
+            mode="lines+markers",
+            line={"color": TASKS[task]},
+            name=task,
+            legendgroup=task,
+            showlegend=column == 1,
+            visible=kind == kinds[0],
+            hovertemplate=f"<b>{task}</b>, {layer}, epoch %{{x}}<br>{kind} tags: %{{y:.3f}} ± %{{customdata}}"
+            "<extra></extra>",
+            row=1,
+            col=column,
+        )
+        drawn.append(kind)
+    buttons = [
+        {"label": kind, "method": "update", "args": [{"visible": [each == kind for each in drawn]}]}
+        for kind in kinds
+    ]
+    menu = {"buttons": buttons, "direction": "right", "type": "buttons", "x": 0, "y": 1.28, "xanchor": "left"}
+    figure.update_layout(updatemenus=[menu], legend={"orientation": "h", "y": -0.2})
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title=MEASURES["svcca"], col=1)
+    return interactive(figure)
+
+
 def interactive(figure: go.Figure) -> go.Figure:
     """The same plotly figure, made legible on light and dark pages."""
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
     return figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "#808080", "size": 13},
         margin={"l": 55, "r": 15, "t": 50, "b": 45},
         height=430,
-        xaxis={"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
-        yaxis={"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
     )
 
 

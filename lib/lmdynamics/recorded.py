@@ -2,7 +2,7 @@
 
 A recorded study is a folder, `<study>-<scale>`, of one CSV file per table and `about.json`: settings,
 versions, machine, date, seconds. It is written only by the code that measured it:
-`python -m lmdynamics.recorded similarity desktop` trains what is missing and writes to `data/results`.
+`python -m lmdynamics.recorded chapter_4 desktop` trains what is missing and writes to `data/results`.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from lmdynamics import plots
 from lmdynamics.provenance import code_fingerprint, provenance
 from lmdynamics.settings import SCALES, Scale, scale
 
-STUDIES = ("similarity",)
+STUDIES = ("chapter_4",)
 """Modules of `studies` that have a `study` to record."""
-PICTURES = {"similarity": plots.settling}
+PICTURES = {"chapter_4": plots.settling}
 """What is drawn of a study beside its tables, for the README."""
 
 

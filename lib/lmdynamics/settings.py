@@ -6,6 +6,7 @@ The same code runs at every scale; a scale only changes settings, and never to m
 from dataclasses import dataclass, replace
 
 from lmdynamics.models import ModelSettings
+from lmdynamics.probes import ProbeSettings
 from lmdynamics.training import TrainingSettings
 
 
@@ -42,6 +43,7 @@ class Scale:
     model: ModelSettings
     training: TrainingSettings
     tasks: TaskSettings = TaskSettings()
+    probes: tuple[ProbeSettings, ...] = (ProbeSettings(), ProbeSettings(hidden=False))  # one of each kind
     seeds: tuple[int, ...] = (0, 1, 2, 3)  # one model each; the thesis shows two
 
 
@@ -68,7 +70,9 @@ DEMO = replace(
     name="demo",
     corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
     training=replace(THESIS.training, epochs=8),
+    seeds=(0, 1, 2),
     tasks=TaskSettings(sentences=24_000, epochs=10, tokens=1_000_000),
+    probes=tuple(replace(each, epochs=5, train_tokens=10_000, test_tokens=5_000) for each in THESIS.probes),
 )
 """Minutes on two cores: the default."""
 
@@ -79,6 +83,7 @@ SMOKE = replace(
     model=replace(THESIS.model, units=40),
     training=replace(THESIS.training, epochs=3),
     tasks=TaskSettings(sentences=1_000, epochs=2),
+    probes=tuple(replace(each, epochs=1, train_tokens=2_000, test_tokens=1_000) for each in THESIS.probes),
     seeds=(0, 1),
 )
 """Seconds: shows that everything runs, and nothing else."""

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int8, Int32
 from lmdynamics import corpora, vocabulary
 from lmdynamics.annotation import Column
 from lmdynamics.corpora import PARTS, Corpus
+from lmdynamics.downloads import DownloadError
 from lmdynamics.settings import TaskSettings
 from lmdynamics.vocabulary import Part, PreparedText
 
@@ -113,8 +114,9 @@ class Task:
 def load(text: PreparedText, settings: TaskSettings, names: Sequence[str] = NAMES) -> list[Task]:
     """Return the tasks whose corpora are at hand, in the vocabulary of a language model's text.
 
-    Without the Groningen Meaning Bank, spaCy's Penn tags on the language model's own corpus take its place,
-    and the task's text says so. Tasks on other absent corpora are left out.
+    A corpus that has a public address is downloaded. Without the Groningen Meaning Bank, spaCy's Penn tags on
+    the language model's own corpus take its place, and the task's text says so. Tasks on other corpora that
+    are not to be had are left out.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def load(text: PreparedText, settings: TaskSettings, names: Sequence[str] = NAME
     if unknown := set(names) - set(NAMES):
         raise ValueError(f"a task is one of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
     own = longest_articles(text, settings.topics, settings.shares)
-    texts = {name: _other(name, text, settings) for name in ("gmb", "pmb") if corpora.at_hand(name)}
+    texts = {name: _other(name, text, settings) for name in _FINEST if _is_to_be_had(name)}
     tasks = []
     for name in names:
         if name == "topic":
@@ -176,6 +178,16 @@ def longest_articles(
 def _topic(text: PreparedText) -> Task:
     """The article of each token."""
     return Task(name="topic", text=text, tags=text.corpus.topics)
+
+
+def _is_to_be_had(name: str) -> bool:
+    if corpora.at_hand(name):
+        return True
+    try:
+        corpora.load(name)
+    except DownloadError:
+        return False
+    return True
 
 
 def _other(name: str, text: PreparedText, settings: TaskSettings) -> PreparedText:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import joblib
 import pandas as pd
@@ -15,6 +15,8 @@ from lmdynamics.runs import Run, RunSettings
 from lmdynamics.settings import THESIS, Scale
 from lmdynamics.training import Examples, Parts
 from lmdynamics.vocabulary import PreparedText
+
+Settings = TypeVar("Settings", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,25 @@ def varied(
     scale: Scale,
     *,
     corpus: str | None = None,
+    articles: int | None = None,
     epochs: int | None = None,
     seeds: Sequence[int] | None = None,
     min_count: int | None = None,
+    tagger_epochs: int | None = None,
+    topics: int | None = None,
 ) -> Scale:
     """Return a scale with some settings exchanged; None keeps the scale's own."""
-    text = scale.corpus if corpus is None else replace(scale.corpus, corpus=corpus)
-    return replace(
+    return _exchanged(
         scale,
-        corpus=text if min_count is None else replace(text, min_count=min_count),
-        training=scale.training if epochs is None else replace(scale.training, epochs=epochs),
-        seeds=scale.seeds if seeds is None else tuple(seeds),
+        corpus=_exchanged(scale.corpus, corpus=corpus, articles=articles, min_count=min_count),
+        training=_exchanged(scale.training, epochs=epochs),
+        tasks=_exchanged(scale.tasks, epochs=tagger_epochs, topics=topics),
+        seeds=None if seeds is None else tuple(seeds),
     )
+
+
+def _exchanged(settings: Settings, **values: Any) -> Settings:
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
 
 
 def parallel(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:

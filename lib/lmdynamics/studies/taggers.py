@@ -1,5 +1,6 @@
 """Taggers beside the language models of a scale, and how well they tag (thesis chapter 4, table 2)."""
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from itertools import product
@@ -26,6 +27,11 @@ class Key(NamedTuple):
     tagger: Tagger
     labels: Labels
     seed: int
+
+    @property
+    def weights_seed(self) -> int:
+        """Of the initial weights: another one for each tagger, so that none begins where its model does."""
+        return int.from_bytes(hashlib.sha256(repr(self).encode()).digest()[:4])
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def _job(scale: Scale, task: Task, key: Key) -> tuple[RunSettings, Parts]:
         training=replace(scale.training, epochs=epochs),
         words=task.text.vocabulary.words,
         classes=task.classes,
-        seed=key.seed,
+        seed=key.weights_seed,
         about=f"{key.tagger} tagger, {key.task}, {key.labels} labels, {task.text.corpus.name}",
     )
     return settings, parts

@@ -18,9 +18,7 @@ import torch
 from lmdynamics import activations, similarity
 from lmdynamics.models import RecurrentModel
 from lmdynamics.progress import Progress
-from lmdynamics.settings import Scale
 from lmdynamics.statistics import JointMoments, Pair
-from lmdynamics.studies import taggers
 from lmdynamics.studies.language_models import parallel
 from lmdynamics.studies.taggers import Key, Taggers
 from lmdynamics.tables import cached
@@ -33,12 +31,6 @@ RSA_TOKENS = 500
 """Tokens drawn for RSA, which compares each two of them."""
 
 
-def study(scale: Scale) -> dict[str, pd.DataFrame]:
-    """Train models and taggers of a scale; return the tables `taggers` and `trajectories` by name."""
-    found = taggers.trained(scale)
-    return {"taggers": taggers.performance(found), "trajectories": trajectories(found)}
-
-
 def trajectories(found: Taggers) -> pd.DataFrame:
     """Return how alike language models and taggers are, after each epoch of the language model.
 
@@ -46,7 +38,8 @@ def trajectories(found: Taggers) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per comparison: `task, tagger, labels, seed, epoch, layer`; the `corpus` whose test part both
-        read, and whether the tagger was trained on it (`own`); the number of `tokens`; `MEASURES`. Rows with
+        read, whether it is that of the language model (`shared`), whether the tagger was trained on it
+        (`own`); the number of `tokens`; `MEASURES`. Rows with
         the labels `permuted` are what chance gives: the language model's tokens in random order.
         `seconds` is what reading the measures took, `svcca_seconds` the first of them alone, and
         `observing_seconds` what running all models of a seed over a corpus and summing moments took.
@@ -108,6 +101,7 @@ def _of_seed(found: Taggers, corpus: str, seed: int) -> pd.DataFrame:
                 "epoch": comparison.epoch,
                 "layer": comparison.layer,
                 "corpus": corpus,
+                "shared": text is found.shared,
                 "own": own[comparison.key],
                 "tokens": seen.moments.count,
             }

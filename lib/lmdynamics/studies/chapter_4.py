@@ -1,0 +1,25 @@
+"""All tables of chapter 4."""
+
+import pandas as pd
+
+from lmdynamics.settings import Scale
+from lmdynamics.studies import probing, similarity, taggers, tagging
+
+
+def study(scale: Scale) -> dict[str, pd.DataFrame]:
+    """Train the language models and taggers of a scale, side by side, and return the tables by name.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        `losses` and `similarities` of `studies.similarity`, `taggers` of `studies.taggers`, `trajectories` of
+        `studies.tagging` and `probes` of `studies.probing`.
+    """
+    found = taggers.trained(scale)
+    return {
+        "losses": similarity.losses(found.models),
+        "similarities": similarity.similarities(found.models),
+        "taggers": taggers.performance(found),
+        "trajectories": tagging.trajectories(found),
+        "probes": probing.accuracies(found, scale.probes),
+    }

@@ -1,0 +1,203 @@
+"""Chapter 4, second half: tables as the page shows them, from those of `taggers`, `tagging` and `probing`."""
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from lmdynamics import activations, tasks
+from lmdynamics.probes import RANDOM
+from lmdynamics.runs import Run
+from lmdynamics.studies.taggers import Taggers
+from lmdynamics.studies.tagging import MEASURES
+
+PAPER = {
+    "UDP POS": ("Wikipedia", 17, 665_000, 0.50, 4.3, 0.93, 1.2, 0.21, 8.9),
+    "PTB POS": ("GMB", 36, 943_000, 0.51, 4.7, 0.95, 1.18, 0.14, 18.0),
+    "SEM (coarse)": ("GMB", 14, 937_000, 0.55, 3.5, 0.91, 1.3, 0.22, 9.0),
+    "SEM (fine)": ("GMB", 67, 937_000, 0.50, 5.6, 0.88, 1.45, 0.17, 21.5),
+    "topic": ("Wikipedia", 100, 665_000, 0.36, 19.1, 0.37, 16.3, 0.05, 81.5),
+}
+"""The paper's own (thesis chapter 4, table 2): corpus, classes, training tokens, then accuracy and perplexity
+of output taggers, input taggers and output taggers of shuffled tags."""
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """Set a table of `performance` beside the paper's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Two rows per task, `this run` (means over seeds) and `paper`, as text.
+    """
+    rows = {}
+    for task in table["task"].unique():
+        here = table[table["task"] == task]
+        kinds = [("output", "true"), ("input", "true"), ("output", "shuffled")]
+        means = [
+            here[(here["tagger"] == tagger) & (here["labels"] == labels)][["accuracy", "perplexity"]].mean()
+            for tagger, labels in kinds
+        ]
+        first = here.iloc[0]
+        ours = (first["corpus"], first["classes"], first["train_tokens"], *np.concatenate(means))
+        for whose, values in (("this run", ours), ("paper", PAPER[task])):
+            rows[task, whose] = _as_text(
+                *values, majority=here["majority"].mean() if values is ours else None
+            )
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _as_text(
+    corpus: str, classes: int, tokens: int, *scores: float, majority: float | None
+) -> dict[str, str]:
+    columns = ("y[t+1]", "y[t]", "shuffled")
+    text = {"corpus": corpus, "classes": f"{classes}", "training tokens": f"{tokens / 1000:,.0f}K"}
+    for name, accuracy, perplexity in zip(columns, scores[::2], scores[1::2], strict=True):
+        text[name] = f"{accuracy:.0%} · {perplexity:.3g}"
+    return {**text, "majority": "–" if majority is None else f"{majority:.0%}"}
+
+
+def example(found: Taggers) -> pd.DataFrame:
+    """Annotate one sentence of the shared test part with the tags of all tasks (thesis chapter 4, table 1).
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each task, a column for each token. Tags that the text does not bring are those that the
+        first input tagger answers; their rows are marked with `*`.
+    """
+    text = found.shared
+    part = text.test
+    lengths = np.diff(part.sentences)
+    unknown = np.add.reduceat(part.ids == 0, part.sentences[:-1])
+    (fit,) = np.nonzero((lengths >= 8) & (lengths <= 10) & (unknown == 0))
+    if not len(fit):
+        fit = np.flatnonzero(lengths == lengths.min())
+    begin, end = part.sentences[fit[0]], part.sentences[fit[0] + 1]
+    rows = {"token": [text.corpus.words[code] for code in text.corpus.tokens[part.source[begin:end]]]}
+    for name, task in found.tasks.items():
+        if task.text is text:
+            rows[name] = [task.tags.values[code] for code in task.tags.codes[part.source[begin:end]]]
+        else:
+            tagger = next(run for key, run in found.runs.items() if key[:3] == (name, "input", "true"))
+            answers = activations.answers(tagger.model(), part.ids[begin:end])
+            rows[f"{name} *"] = [task.classes[answer] for answer in answers]
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def less_shuffled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `trajectories` with each measure's value less that of the tagger of shuffled labels."""
+    about = ["task", "tagger", "corpus", "seed", "epoch", "layer"]
+    true, shuffled = (table[table["labels"] == labels].set_index(about) for labels in ("true", "shuffled"))
+    measures = list(MEASURES)
+    return true.assign(**(true[measures] - shuffled[measures])).reset_index()
+
+
+def orders(table: pd.DataFrame) -> pd.DataFrame:
+    """Return in which order each measure puts the tasks at the recurrent layers, after the last epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each `measure` and `layer`: the tasks from nearest to farthest (means over seeds) as
+        `order`, and Kendall's `tau` with the order by `svcca`, in [-1, 1].
+    """
+    last = table[(table["epoch"] == table["epoch"].max()) & (table["labels"] == "true")]
+    rows = []
+    for measure, layer in product(MEASURES, ("h1", "h2")):
+        means = last[last["layer"] == layer].groupby("task")[list(MEASURES)].mean()
+        order = " > ".join(means[measure].sort_values(ascending=False).index)
+        tau = kendalltau(means["svcca"], means[measure]).statistic
+        rows.append({"measure": measure, "layer": layer, "order": order, "tau": tau})
+    return pd.DataFrame(rows)
+
+
+def costs(found: Taggers, trajectories: pd.DataFrame, probes: pd.DataFrame) -> pd.DataFrame:
+    """Return what the chapter's comparisons cost, in seconds of one processor over all seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each kind of work: `seconds` and its `share` of all.
+    """
+    once = trajectories.groupby(["corpus", "seed"])
+    seconds = {
+        "training language models": _training_seconds(found.models.runs),
+        "training taggers": _training_seconds(found.runs.values()),
+        "observing models and taggers, summing moments": once["observing_seconds"].first().sum(),
+        "measuring: SVCCA": trajectories["svcca_seconds"].sum(),
+        "measuring: the other rule, PWCCA, CKA, RSA": (
+            trajectories["seconds"] - trajectories["svcca_seconds"]
+        ).sum(),
+        "diagnostic classifiers": probes.groupby(["corpus", "seed"])["seconds"].first().sum(),
+    }
+    table = pd.DataFrame({"seconds": seconds})
+    return table.assign(share=table["seconds"] / table["seconds"].sum())
+
+
+def _training_seconds(runs: Iterable[Run]) -> float:
+    return sum(epoch.seconds for run in runs for epoch in run.epochs)
+
+
+def sources(found: Taggers) -> pd.DataFrame:
+    """Say of each task where its tags come from in this run, and how to get what is absent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each of `tasks.NAMES`: `tags`, `text`, as text.
+    """
+    rows = {}
+    for name in tasks.NAMES:
+        kind, home, remedy = _ORIGINS[name]
+        if name not in found.tasks:
+            rows[name] = {"tags": kind, "text": f"absent, so left out. {remedy}"}
+        elif found.tasks[name].text.corpus.name == home or home is None:
+            rows[name] = {"tags": kind, "text": found.tasks[name].text.corpus.name}
+        else:
+            text = found.tasks[name].text.corpus.name
+            rows[name] = {"tags": "spaCy's Penn tags instead", "text": f"{text}. {home} is absent. {remedy}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+_PLACE = "To have it, place {} in the folder that LMDYNAMICS_DATA names, as data/README.md says."
+_GMB, _PMB = _PLACE.format("gmb/ner_dataset.csv"), _PLACE.format("semtags/pmb-4.0.0-en-gold/*.conll")
+_ORIGINS = {
+    "UDP POS": ("universal parts of speech, by spaCy", None, ""),
+    "PTB POS": ("Penn Treebank parts of speech, partly corrected by hand", "gmb", _GMB),
+    "SEM (coarse)": ("classes of universal semantic tags, gold", "pmb", _PMB),
+    "SEM (fine)": ("universal semantic tags, gold", "pmb", _PMB),
+    "topic": ("the article", None, ""),
+}
+
+
+def curves(table: pd.DataFrame, *, chance: bool = True) -> dict[str, Any]:
+    """Part `trajectories` into what `plots.panels` draws: true tags, shuffled tags, chance."""
+    true, shuffled, permuted = (
+        table[table["labels"] == labels] for labels in ("true", "shuffled", "permuted")
+    )
+    baselines = {":": shuffled, **({"--": permuted.drop(columns="task")} if chance else {})}
+    return {"table": true, "baselines": baselines}
+
+
+def both_texts(table: pd.DataFrame, tagger: str) -> dict[str, Any]:
+    """Part `trajectories` of tasks with a text of their own: on the shared text and on their own."""
+    away = table.loc[table["own"] & ~table["shared"], "task"].unique()
+    rows = table[table["task"].isin(away) & (table["tagger"] == tagger)]
+    true, shuffled = (rows[rows["labels"] == labels] for labels in ("true", "shuffled"))
+    return {
+        "table": true[true["shared"]],
+        "baselines": {"--": true[~true["shared"]], ":": shuffled[~shuffled["shared"]]},
+    }
+
+
+def probe_curves(table: pd.DataFrame) -> dict[str, Any]:
+    """Part `probes` into what `plots.panels` draws: true tags, the control task, random vectors of words."""
+    layers, true = table["layer"] != RANDOM, table["labels"] == "true"
+    return {
+        "table": table[layers & true],
+        "baselines": {":": table[layers & ~true], "--": table[~layers & true]},
+    }
