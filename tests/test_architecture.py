@@ -1,13 +1,15 @@
 """The map of the code, kept true: imports point down, and the science does not know the book."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 from lmdynamics.provenance import imported_modules
 
-LIBRARY = Path(__file__).parents[1] / "lib" / "lmdynamics"
+ROOT = Path(__file__).parents[1]
+CONTRIBUTING, LIBRARY = ROOT / "CONTRIBUTING.md", ROOT / "lib" / "lmdynamics"
 MODULES = sorted(LIBRARY.rglob("*.py"))
 
 
@@ -48,3 +50,20 @@ def test_imports_have_an_order_from_top_to_bottom():
 @pytest.mark.parametrize("path", [p for p in MODULES if "studies" not in p.parts], ids=dotted)
 def test_nothing_below_imports_a_study(path):
     assert not {name for name in imports(path) if name.startswith("lmdynamics.studies.")}
+
+
+def row_of_the_map():
+    """Row of the table in CONTRIBUTING.md in which each module stands."""
+    rows = [line.split("|")[2] for line in CONTRIBUTING.read_text().splitlines() if line.startswith("|")]
+    return {name: at for at, cell in enumerate(rows) for name in re.findall(r"`(\w+)/?`", cell)}
+
+
+def on_the_map(module):
+    return module.removeprefix("lmdynamics.").split(".")[0]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=dotted)
+def test_each_module_is_on_the_map_and_imports_only_from_below(path):
+    rows = row_of_the_map()
+    for needed in imports(path):
+        assert rows[on_the_map(dotted(path))] <= rows[on_the_map(needed)], needed

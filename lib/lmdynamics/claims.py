@@ -10,7 +10,7 @@ taken of the pseudo-values (Tukey 1958). For a mean over seeds that is the usual
 remains valid where seeds are compared with one another, and their pairs are not independent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -226,6 +226,33 @@ def _dip(table: pd.DataFrame) -> float:
     falls = -ordered.groupby("seed")["test_loss"].diff()
     after = ordered.groupby("seed")["rescaled"].shift(fill_value=False).astype(bool)
     return falls.where(after).groupby(ordered["seed"]).mean().mean()
+
+
+def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """The verdicts on the claims about taggers, were they decided by other measures of similarity.
+
+    Parameters
+    ----------
+    trajectories
+        The table of that name.
+    measures
+        Its columns to decide by.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per claim: `finding`, and for each measure verdict and margin as text.
+    """
+    rows = []
+    for claim in CLAIMS.values():
+        if claim.tables == ("trajectories",):
+            row = {"finding": claim.statement}
+            for measure in measures:
+                found = judged(claim, {"trajectories": trajectories.assign(svcca=trajectories[measure])})
+                tested = found.outcome != "not tested"
+                row[measure] = f"{found.outcome} ({found.margin:+.2f})" if tested else found.outcome
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 RECURRENT = ("h1", "h2")

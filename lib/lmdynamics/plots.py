@@ -41,7 +41,7 @@ TASKS = {
 """Colour of each tagging task (after Paul Tol's muted scheme)."""
 MEASURES = {
     "svcca": "SVCCA similarity",
-    "svcca_singular_values": "SVCCA, other rule",
+    "svcca_singular_values": "SVCCA, singular values",
     "pwcca": "PWCCA",
     "cka": "linear CKA",
     "rsa": "RSA",
@@ -250,7 +250,12 @@ def panels(
                     ax.axhline(mean, color=TASKS[str(task)], linewidth=1.2, linestyle=line)
         if losses is not None:
             mark_rescalings(losses, ax)
-        ax.set(title=layer, ylabel=MEASURES.get(y, y) if ax is axes[0] else "")
+        place = ax.get_subplotspec()
+        ax.set(
+            title=layer if place is None or place.is_first_row() else "",
+            xlabel="epoch" if place is None or place.is_last_row() else "",
+            ylabel=MEASURES.get(y, y) if ax is axes[0] else "",
+        )
     handles, labels = axes[0].get_legend_handles_labels()
     if not axes[0].figure.legends:
         axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=5)

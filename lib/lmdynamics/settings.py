@@ -69,9 +69,9 @@ DEMO = replace(
     THESIS,
     name="demo",
     corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
-    training=replace(THESIS.training, epochs=8),
+    training=replace(THESIS.training, epochs=6),
     seeds=(0, 1, 2),
-    tasks=TaskSettings(sentences=24_000, epochs=10, tokens=1_000_000),
+    tasks=TaskSettings(sentences=24_000, epochs=6, tokens=1_000_000),
     probes=tuple(replace(each, epochs=5, train_tokens=10_000, test_tokens=5_000) for each in THESIS.probes),
 )
 """Minutes on two cores: the default."""

@@ -92,7 +92,9 @@ def _of_seed(found: Taggers, corpus: str, seed: int) -> pd.DataFrame:
     seen = _seen(models, {key: found.runs[key].model() for key in keys}, text.test.ids, comparisons, seed)
     ranks = {view: similarity.ranked_distances(torch.cat(rows)) for view, rows in seen.drawn.items()}
     rows = []
-    with Progress(f"measuring similarity on {corpus}, seed {seed}", len(comparisons)) as progress:
+    with Progress(
+        f"measuring similarity on {corpus}, seed {seed}", len(comparisons), unit="pairs"
+    ) as progress:
         for comparison in comparisons:
             measured = _measured(seen.moments, ranks, comparison)
             about = {

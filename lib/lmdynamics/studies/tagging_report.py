@@ -66,8 +66,8 @@ def example(found: Taggers) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each task, a column for each token. Tags that the text does not bring are those that the
-        first input tagger answers; their rows are marked with `*`.
+        A row for each token, a column for each task. Tags that the text does not bring are those that the
+        first input tagger answers; their columns are marked with `*`.
     """
     text = found.shared
     part = text.test
@@ -77,15 +77,15 @@ def example(found: Taggers) -> pd.DataFrame:
     if not len(fit):
         fit = np.flatnonzero(lengths == lengths.min())
     begin, end = part.sentences[fit[0]], part.sentences[fit[0] + 1]
-    rows = {"token": [text.corpus.words[code] for code in text.corpus.tokens[part.source[begin:end]]]}
+    columns = {"token": [text.corpus.words[code] for code in text.corpus.tokens[part.source[begin:end]]]}
     for name, task in found.tasks.items():
         if task.text is text:
-            rows[name] = [task.tags.values[code] for code in task.tags.codes[part.source[begin:end]]]
+            columns[name] = [task.tags.values[code] for code in task.tags.codes[part.source[begin:end]]]
         else:
             tagger = next(run for key, run in found.runs.items() if key[:3] == (name, "input", "true"))
             answers = activations.answers(tagger.model(), part.ids[begin:end])
-            rows[f"{name} *"] = [task.classes[answer] for answer in answers]
-    return pd.DataFrame.from_dict(rows, orient="index")
+            columns[f"{name} *"] = [task.classes[answer] for answer in answers]
+    return pd.DataFrame(columns)
 
 
 def less_shuffled(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,184 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lmdynamics import activations, claims, plots, recorded, settings, similarity
+from lmdynamics.studies import chapter_4, language_models, probing, taggers, tagging, tagging_report
+from lmdynamics.studies.taggers import Key
+
+SMALL = replace(
+    language_models.varied(settings.SMOKE, epochs=2, tagger_epochs=1),
+    probes=tuple(replace(each, epochs=10) for each in settings.SMOKE.probes),
+)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache of its own, so that everything is really computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(kept):
+    return taggers.trained(SMALL)
+
+
+@pytest.fixture(scope="module")
+def tables(found):
+    return chapter_4.study(SMALL)
+
+
+def only(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def states(model, ids, layer):
+    return activations.states(model, ids)[layer]
+
+
+def test_each_task_has_taggers_of_both_kinds_and_labels_for_each_seed(found):
+    assert len(found.runs) == len(found.tasks) * 2 * 2 * len(SMALL.seeds)
+    assert {"UDP POS", "PTB POS", "topic"} <= set(found.tasks)
+
+
+def test_no_tagger_starts_from_the_weights_of_its_language_model_or_of_another_tagger(found):
+    model = found.models.of_seed(0).model(0).embedding.weight
+    starts = [run.model(0).embedding.weight for run in found.runs.values()]
+    for other in [model, *starts[1:]]:
+        assert abs(torch.corrcoef(torch.stack([starts[0].flatten(), other.flatten()]))[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("layer", ["e", "h1", "h2"])
+def test_a_row_compares_the_layers_that_it_names_on_the_same_tokens(found, tables, layer):
+    key = Key("topic", "output", "true", 1)
+    ids = found.shared.test.ids
+    x = states(found.models.of_seed(1).model(1), ids, layer)
+    y = states(found.runs[key].model(), ids, {"e": "e", "h1": "h1", "h2": "h1"}[layer])
+    row = only(tables["trajectories"], **key._asdict(), epoch=1, layer=layer)
+    assert row["tokens"].item() == len(ids)
+    assert row["svcca"].item() == pytest.approx(similarity.svcca(x, y), abs=1e-9)
+    assert row["svcca_singular_values"].item() == pytest.approx(
+        similarity.svcca(x, y, rule="singular_values"), abs=1e-9
+    )
+    assert row["pwcca"].item() == pytest.approx(similarity.pwcca(x, y), abs=1e-7)
+    assert row["cka"].item() == pytest.approx(similarity.cka(x, y), abs=1e-9)
+    drawn = np.sort(np.random.default_rng(1).permutation(len(ids))[: tagging.RSA_TOKENS])
+    assert row["rsa"].item() == pytest.approx(similarity.rsa(x[drawn], y[drawn]), abs=1e-9)
+
+
+def test_taggers_of_other_text_are_compared_on_both_texts_and_the_rest_on_the_shared_one(found, tables):
+    for name, task in found.tasks.items():
+        rows = only(tables["trajectories"], task=name)
+        assert set(rows["corpus"]) == {found.shared.corpus.name, task.text.corpus.name}
+        assert (rows["own"] == (rows["corpus"] == task.text.corpus.name)).all()
+
+
+def test_chance_is_far_below_what_is_measured(tables):
+    last = only(tables["trajectories"], epoch=2, shared=True)
+    measured, chance = (only(last, labels=labels)["svcca"] for labels in ("true", "permuted"))
+    assert chance.max() < 0.2 < measured.min()
+
+
+def test_accuracy_and_majority_are_shares_of_the_test_tokens(found, tables):
+    key = Key("UDP POS", "input", "true", 0)
+    row = only(tables["taggers"], **key._asdict())
+    test = found.tasks["UDP POS"].examples("test", tagger="input", labels="true", seed=0)
+    model = found.runs[key].model()
+    with torch.inference_mode():
+        logits = model.decoder(states(model, test.ids, "h1"))
+    assert row["accuracy"].item() == pytest.approx((logits.argmax(1).numpy() == test.classes).mean())
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(test.classes).long()).exp().item()
+    assert row["perplexity"].item() == pytest.approx(loss, rel=1e-4)
+    assert 0 < row["majority"].item() < row["accuracy"].item() < 1
+
+
+def test_probes_have_a_row_for_each_layer_epoch_task_target_and_baseline(found, tables):
+    table = tables["probes"]
+    of_layers = len(found.tasks) * 2 * 2 * 2 * len(SMALL.seeds) * 3 * 3
+    baseline = only(table, layer="random")
+    assert len(table) == of_layers + len(baseline)
+    assert set(baseline["epoch"]) == {0}
+    assert len(baseline) == of_layers / 9
+    assert table["accuracy"].between(0, 1).all()
+
+
+def test_probes_of_the_word_just_read_beat_the_most_frequent_class_and_those_of_controls(tables):
+    rows = only(tables["probes"], task="UDP POS", layer="e", epoch=2, predicts="y[t]", hidden=False)
+    true, control = (only(rows, labels=labels)["accuracy"].mean() for labels in ("true", "control"))
+    assert true > rows["majority"].max()
+    assert true > control
+
+
+def test_probes_read_each_label_beside_its_own_word(found):
+    read = probing._read(list(found.tasks.values())[:1], "train", 500, seed=0)
+    (ahead,) = (key for key in read.labels if key.predicts == "y[t+1]")
+    (here,) = (key for key in read.labels if key.predicts == "y[t]")
+    np.testing.assert_array_equal(read.labels[here][1:], read.labels[ahead][:-1])
+    np.testing.assert_array_equal(read.words["y[t]"][1:], read.words["y[t+1]"][:-1])
+    assert len(read.labels[here]) == len(read.words["y[t]"]) == 500
+
+
+def test_less_shuffled_takes_each_shuffled_tagger_from_its_true_one(tables):
+    table = tables["trajectories"]
+    wanted = {"task": "topic", "tagger": "input", "seed": 0, "epoch": 1, "layer": "h2", "shared": True}
+    true, shuffled = (only(table, **wanted, labels=labels)["cka"].item() for labels in ("true", "shuffled"))
+    less = tagging_report.less_shuffled(table)
+    assert only(less, **wanted)["cka"].item() == pytest.approx(true - shuffled)
+
+
+def test_orders_agree_with_themselves(tables):
+    output = only(tables["trajectories"], tagger="output", shared=True)
+    table = tagging_report.orders(output)
+    assert only(table, measure="svcca")["tau"].tolist() == pytest.approx([1, 1])
+    assert set(table["measure"]) == set(tagging.MEASURES)
+
+
+def test_costs_add_up_to_the_whole(found, tables):
+    table = tagging_report.costs(found, tables["trajectories"], tables["probes"])
+    assert table["share"].sum() == pytest.approx(1)
+    assert (table["seconds"] > 0).all()
+
+
+def test_the_example_shows_every_task_for_every_token(found):
+    table = tagging_report.example(found)
+    assert table.notna().all(axis=None)
+    assert len(table) == 1 + len(found.tasks)
+
+
+def test_absent_corpora_are_named_with_the_remedy(found):
+    without = replace(found, tasks={name: found.tasks[name] for name in ("UDP POS", "topic")})
+    table = tagging_report.sources(without)
+    assert table.loc["SEM (fine)", "text"].startswith("absent, so left out. To have it, place semtags/")
+    silver = replace(found, tasks={**without.tasks, "PTB POS": found.tasks["topic"]})
+    assert "gmb is absent" in tagging_report.sources(silver).loc["PTB POS", "text"]
+
+
+def test_tables_beside_the_paper_have_two_rows_a_task(found, tables):
+    table = tagging_report.compared(tables["taggers"])
+    assert len(table) == 2 * len(found.tasks)
+    assert table.loc[("topic", "paper"), "y[t+1]"] == "36% · 19.1"
+
+
+def test_the_explorer_shows_true_tags_first_in_a_panel_for_each_layer(found, tables):
+    output = only(tables["trajectories"], tagger="output", shared=True)
+    traces = plots.task_explorer(output).data
+    assert len(traces) == 3 * 3 * len(found.tasks)
+    assert sum(trace.visible for trace in traces) == 3 * len(found.tasks)
+
+
+def test_a_recorded_study_comes_back_with_its_settings_and_verdicts(tables, tmp_path):
+    home = recorded.record("chapter_4", SMALL, tmp_path)
+    again = recorded.load("chapter_4", "smoke", tmp_path)
+    assert home.name == "chapter_4-smoke"
+    assert again.about["settings"]["training"]["epochs"] == 2
+    assert {"date", "torch", "machine", "seconds"} <= again.about.keys()
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table, rtol=1e-4, check_dtype=False)
+    assert claims.overview(again.tables)["verdict"].tolist() == claims.overview(tables)["verdict"].tolist()
