@@ -109,11 +109,10 @@ def test_probes_have_a_row_for_each_layer_epoch_task_target_and_baseline(found, 
     assert table["accuracy"].between(0, 1).all()
 
 
-def test_probes_of_the_word_just_read_beat_the_most_frequent_class_and_those_of_controls(tables):
-    rows = only(tables["probes"], task="UDP POS", layer="e", epoch=2, predicts="y[t]", hidden=False)
-    true, control = (only(rows, labels=labels)["accuracy"].mean() for labels in ("true", "control"))
-    assert true > rows["majority"].max()
-    assert true > control
+def test_linear_probes_of_the_word_just_read_beat_the_most_frequent_class(tables):
+    wanted = {"task": "UDP POS", "layer": "e", "epoch": 2, "predicts": "y[t]", "labels": "true"}
+    rows = only(tables["probes"], **wanted, hidden=False)
+    assert (rows["accuracy"] > rows["majority"]).all()
 
 
 def test_probes_read_each_label_beside_its_own_word(found):
@@ -149,7 +148,7 @@ def test_costs_add_up_to_the_whole(found, tables):
 def test_the_example_shows_every_task_for_every_token(found):
     table = tagging_report.example(found)
     assert table.notna().all(axis=None)
-    assert len(table) == 1 + len(found.tasks)
+    assert len(table.columns) == 1 + len(found.tasks)
 
 
 def test_absent_corpora_are_named_with_the_remedy(found):

@@ -42,7 +42,8 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
             for tagger, labels in kinds
         ]
         first = here.iloc[0]
-        ours = (first["corpus"], first["classes"], first["train_tokens"], *np.concatenate(means))
+        counts = int(first["classes"]), int(first["train_tokens"])
+        ours = (first["corpus"], *counts, *np.concatenate(means).tolist())
         for whose, values in (("this run", ours), ("paper", PAPER[task])):
             rows[task, whose] = _as_text(
                 *values, majority=here["majority"].mean() if values is ours else None
