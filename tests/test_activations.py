@@ -51,3 +51,28 @@ def test_blocks_hold_no_more_rows_than_asked_for(model):
 def test_what_cannot_be_run_is_refused(model, ids, layers, message):
     with pytest.raises(ValueError, match=message):
         next(activations.blocks(model, ids, layers=layers))
+
+
+def test_stretches_are_evenly_spaced_and_stay_apart_as_streams(model):
+    places = activations.spread(np.arange(53), 12, streams=5)
+    assert places.tolist() == [start + step for start in range(0, 50, 10) for step in range(2)]
+    together = next(activations.blocks(model, IDS[places], streams=5, steps=2)).layers["h2"]
+    alone = next(activations.blocks(model, IDS[20:22], streams=1)).layers["h2"]
+    torch.testing.assert_close(together[2::5], alone)
+
+
+def test_a_text_no_longer_than_what_is_wanted_stays_whole():
+    for most in (None, 53, 60):
+        assert activations.spread(IDS, most) is IDS
+    with pytest.raises(ValueError, match="20 stretches need 20 tokens or more, got 7"):
+        activations.spread(IDS, 7)
+
+
+def test_states_are_the_blocks_in_the_order_of_the_text(model):
+    tokens, rows = collected(model)
+    torch.testing.assert_close(activations.states(model, IDS)["h2"][tokens], rows)
+
+
+def test_answers_are_the_most_likely_classes(model):
+    logits = model.decoder(activations.states(model, IDS)["h2"])
+    np.testing.assert_array_equal(activations.answers(model, IDS), logits.argmax(1).numpy())

@@ -82,6 +82,33 @@ def blocks(
         )
 
 
+def spread(
+    ids: Int[np.ndarray, " tokens"], tokens: int | None, *, streams: int = 20
+) -> Int[np.ndarray, " chosen"]:
+    """As many stretches of a text as `blocks` reads side by side, evenly spaced, of so many tokens in all.
+
+    Parameters
+    ----------
+    ids
+        The text.
+    tokens
+        How many to keep at most, rounded down to stretches of equal length; None for all.
+    streams
+        Number of stretches.
+
+    Raises
+    ------
+    ValueError
+        If there would be less than a token a stretch.
+    """
+    if tokens is None or tokens >= len(ids):
+        return ids
+    length, apart = tokens // streams, len(ids) // streams
+    if not length:
+        raise ValueError(f"{streams} stretches need {streams} tokens or more, got {tokens}")
+    return np.concatenate([ids[start : start + length] for start in range(0, apart * streams, apart)])
+
+
 def states(
     model: RecurrentModel, ids: Int[np.ndarray, " tokens"]
 ) -> dict[str, Float[Tensor, "tokens units"]]:

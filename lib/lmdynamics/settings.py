@@ -44,6 +44,7 @@ class Scale:
     training: TrainingSettings
     tasks: TaskSettings = TaskSettings()
     probes: tuple[ProbeSettings, ...] = (ProbeSettings(), ProbeSettings(hidden=False))  # one of each kind
+    compared_tokens: int | None = None  # spread over the test part, on which layers are compared; None: all
     seeds: tuple[int, ...] = (0, 1, 2, 3)  # one model each; the thesis shows two
 
 
@@ -72,7 +73,8 @@ DEMO = replace(
     training=replace(THESIS.training, epochs=6),
     seeds=(0, 1, 2),
     tasks=TaskSettings(sentences=24_000, epochs=6, tokens=1_000_000),
-    probes=tuple(replace(each, epochs=5, train_tokens=10_000, test_tokens=5_000) for each in THESIS.probes),
+    compared_tokens=50_000,
+    probes=tuple(replace(each, epochs=5, train_tokens=6_000, test_tokens=4_000) for each in THESIS.probes),
 )
 """Minutes on two cores: the default."""
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int32
 from joblib.externals.loky import get_reusable_executor
 
-from lmdynamics import runs, vocabulary
+from lmdynamics import activations, runs, vocabulary
 from lmdynamics.progress import report
 from lmdynamics.runs import Run, RunSettings
 from lmdynamics.settings import THESIS, Scale
@@ -27,6 +29,12 @@ class LanguageModels:
     runs: tuple[Run, ...]
     epochs: int
     """Passes over the training part; a run on disk may hold more."""
+    compared_tokens: int | None = None
+    """Of a test part on which layers are compared; None for all."""
+
+    def compared(self, text: PreparedText) -> Int32[np.ndarray, " tokens"]:
+        """Return the tokens of a text's test part on which layers are compared."""
+        return activations.spread(text.test.ids, self.compared_tokens)
 
     def of_seed(self, seed: int) -> Run:
         """Return the run of a seed."""
@@ -42,7 +50,7 @@ def trained(scale: Scale) -> LanguageModels:
     """
     text = prepared(scale)
     found = parallel(runs.train, jobs(scale, text))
-    return LanguageModels(text, tuple(found), scale.training.epochs)
+    return LanguageModels(text, tuple(found), scale.training.epochs, scale.compared_tokens)
 
 
 def jobs(scale: Scale, text: PreparedText) -> list[tuple[RunSettings, Parts]]:
@@ -87,6 +95,10 @@ def described(scale: Scale) -> pd.DataFrame:
         "text": (text.corpus.name, "English Wikipedia"),
         "tokens to train on": (f"{len(text.train.ids):,}", "227 million"),
         "tokens to test on": (f"{len(text.test.ids):,}", "191 thousand"),
+        "tokens to compare layers on": (
+            f"{len(activations.spread(text.test.ids, scale.compared_tokens)):,}",
+            "191 thousand",
+        ),
         "vocabulary": (f"{len(text.vocabulary):,} words", "20 thousand words"),
         "rarest word kept": tuple(f"{each.corpus.min_count} tokens" for each in (scale, paper)),
         "sentences with rarer words": tuple(

@@ -9,7 +9,7 @@ epoch and comparison: a layer at an epoch beside
 - `other epoch`: the same layer of the same model at each other epoch;
 - `permuted`: the rows of its own final state in random order: what chance gives.
 
-All are measured on the test part, each token once, and all from moments that are summed in one pass over it.
+All are measured on the same tokens of the test part, from moments that are summed in one pass over them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +65,7 @@ def similarities(models: LanguageModels) -> pd.DataFrame:
         seeds = range(len(models.runs))
         return pd.concat(parallel(_of_seed, ((models, seed) for seed in seeds)), ignore_index=True)
 
-    return cached("similarities", [names, models.epochs], compute, code=__name__)
+    return cached("similarities", [names, models.epochs, models.compared_tokens], compute, code=__name__)
 
 
 def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
     layers = loaded[seed, last].layer_names
     comparisons = list(_comparisons(seed, last, layers, tuple(others)))
     moments = JointMoments(_pair(a, b, kind) for kind, a, b in comparisons)
-    ids = models.text.test.ids
+    ids = models.compared(models.text)
     shuffle = torch.Generator().manual_seed(seed)
     streams = {key: activations.blocks(model, ids) for key, model in loaded.items()}
     with Progress(f"comparing layers, seed {seed}", len(ids)) as progress:

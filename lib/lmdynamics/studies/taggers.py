@@ -66,7 +66,8 @@ def trained(scale: Scale) -> Taggers:
     keys = [Key(*key) for key in product(found, get_args(Tagger), get_args(Labels), scale.seeds)]
     jobs = [*language_models.jobs(scale, text), *(_job(scale, found[key.task], key) for key in keys)]
     made = parallel(runs.train, jobs)
-    models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.training.epochs)
+    of_words = tuple(made[: len(scale.seeds)])
+    models = LanguageModels(text, of_words, scale.training.epochs, scale.compared_tokens)
     return Taggers(models, found, dict(zip(keys, made[len(scale.seeds) :], strict=True)))
 
 

@@ -51,7 +51,9 @@ def trajectories(found: Taggers) -> pd.DataFrame:
         grid = product(found.texts, seeds)
         return pd.concat(parallel(_of_seed, ((found, *each) for each in grid)), ignore_index=True)
 
-    return cached("trajectories", [names, found.models.epochs], compute, code=__name__)
+    return cached(
+        "trajectories", [names, found.models.epochs, found.models.compared_tokens], compute, code=__name__
+    )
 
 
 class _Comparison(NamedTuple):
@@ -89,7 +91,9 @@ def _of_seed(found: Taggers, corpus: str, seed: int) -> pd.DataFrame:
         if key.labels == "true"
     ]
     models = {epoch: run.model(epoch) for epoch in range(last + 1)}
-    seen = _seen(models, {key: found.runs[key].model() for key in keys}, text.test.ids, comparisons, seed)
+    seen = _seen(
+        models, {key: found.runs[key].model() for key in keys}, found.models.compared(text), comparisons, seed
+    )
     ranks = {view: similarity.ranked_distances(torch.cat(rows)) for view, rows in seen.drawn.items()}
     rows = []
     with Progress(
