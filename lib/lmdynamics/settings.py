@@ -72,7 +72,7 @@ DEMO = replace(
     corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
     training=replace(THESIS.training, epochs=6),
     seeds=(0, 1, 2),
-    tasks=TaskSettings(sentences=24_000, epochs=6, tokens=1_000_000),
+    tasks=TaskSettings(sentences=24_000, epochs=5, tokens=1_000_000),
     compared_tokens=50_000,
     probes=tuple(replace(each, epochs=5, train_tokens=6_000, test_tokens=4_000) for each in THESIS.probes),
 )

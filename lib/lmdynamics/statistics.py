@@ -20,6 +20,8 @@ Pair = tuple[str, str]
 
 _ROOM = 2**24
 """Values of a block that are held in float64 at once, over all its views: 128 MiB."""
+_RENEWED = 2**15
+"""Tokens that are summed about one origin; then sums are centred, and the next tokens set another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +102,13 @@ class JointMoments:
         asked = {frozenset(pair): pair for pair in pairs}
         self.views = tuple(dict.fromkeys(name for pair in asked.values() for name in pair))
         self.pairs = tuple(({frozenset([name]): (name, name) for name in self.views} | asked).values())
-        self._sums: _Sums | None = None
+        self._centred: _Sums | None = None
+        self._latest: _Running | None = None
 
     @property
     def count(self) -> int:
         """Number of tokens so far."""
-        return self._sums.count if self._sums else 0
+        return sum(part.count for part in (self._centred, self._latest) if part)
 
     @torch.no_grad()
     def update(self, blocks: Mapping[str, Block]) -> None:
@@ -123,8 +126,13 @@ class JointMoments:
         widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
         self._check_widths(widths)
         rows = max(1, _ROOM // sum(widths.values()))
-        for chunk in zip(*(tensor.split(rows) for tensor in tensors.values()), strict=True):
-            self._add(_Sums.of(dict(zip(tensors, chunk, strict=True)), self.pairs))
+        for part in zip(*(tensor.split(rows) for tensor in tensors.values()), strict=True):
+            chunk = dict(zip(tensors, part, strict=True))
+            if self._latest is None:
+                self._latest = _Running(chunk, self.pairs)
+            self._latest.add(chunk)
+            if self._latest.count >= _RENEWED:
+                self._centre()
 
     def merge(self, other: "JointMoments") -> None:
         """Add the tokens that `other` has seen, which keeps its own.
@@ -136,31 +144,116 @@ class JointMoments:
         """
         if set(self.pairs) != set(other.pairs):
             raise ValueError(f"only moments of the same pairs merge, got {other.pairs} for {self.pairs}")
-        if other._sums:
-            self._check_widths({name: len(mean) for name, mean in other._sums.means.items()})
-            self._add(other._sums)
+        sums = other._centre()
+        if sums:
+            self._check_widths({name: len(mean) for name, mean in sums.means.items()})
+            own = self._centre()
+            self._centred = own.merged(sums) if own else sums
 
     def __getitem__(self, pair: Pair) -> TwoViews:
         a, b = pair
-        if self._sums is None:
+        sums = self._centre()
+        if sums is None:
             raise ValueError(f"no tokens yet to compare {a!r} with {b!r}; update with a block first")
         if pair in self.pairs:
-            return self._sums.two_views(a, b)
+            return sums.two_views(a, b)
         if (b, a) in self.pairs:
-            return _swapped(self._sums.two_views(b, a))
+            return _swapped(sums.two_views(b, a))
         raise KeyError(
             f"{a!r} with {b!r} is not among the pairs {self.pairs}; name it when making JointMoments"
         )
 
-    def _add(self, sums: "_Sums") -> None:
-        self._sums = self._sums.merged(sums) if self._sums else sums
+    def _centre(self) -> "_Sums | None":
+        """All sums so far, about the means so far."""
+        if self._latest:
+            sums, self._latest = self._latest.centred(), None
+            self._centred = self._centred.merged(sums) if self._centred else sums
+        return self._centred
 
     def _check_widths(self, widths: dict[str, int]) -> None:
-        if self._sums is None:
-            return
-        for name, mean in self._sums.means.items():
-            if widths[name] != len(mean):
-                raise ValueError(f"view {name!r} has {len(mean)} units, got {widths[name]}")
+        before = self._latest.origins if self._latest else self._centred.means if self._centred else {}
+        for name, vector in before.items():
+            if widths[name] != len(vector):
+                raise ValueError(f"view {name!r} has {len(vector)} units, got {widths[name]}")
+
+
+class _Running:
+    """Sums of chunks about one origin, added to in place: the mean of the first chunk, so near all others.
+
+    Views stand side by side in one array, those with the same partners together, so that a view times all
+    its partners is one product of matrices. Every view has one column more than it has units: see `_Sums`.
+    """
+
+    def __init__(self, chunk: dict[str, Tensor], pairs: tuple[Pair, ...]) -> None:
+        self.count = 0
+        self.origins = {name: values.mean(0, dtype=torch.float64) for name, values in chunk.items()}
+        self._pairs = pairs
+        partners: dict[str, set[str]] = {name: set() for name in chunk}
+        for a, b in pairs:
+            partners[a].add(b)
+            partners[b].add(a)
+        self._places: dict[str, slice] = {}
+        width = 0
+        for name in sorted(chunk, key=lambda name: (sorted(partners[name] - {name}), name)):
+            self._places[name] = slice(width, width + len(self.origins[name]) + 1)
+            width = self._places[name].stop
+        zeros = next(iter(self.origins.values())).new_zeros
+        self._totals, self._distances = zeros(width), zeros(len(chunk))
+        self._products = [
+            (first, columns, zeros(self._width(first), columns.stop - columns.start))
+            for first in chunk
+            for columns in self._runs(b for a, b in pairs if a == first)
+        ]
+
+    def add(self, chunk: dict[str, Tensor]) -> None:
+        """Add one chunk, whose values are held in float64 meanwhile."""
+        tokens = len(next(iter(chunk.values())))
+        columns = self._totals.new_empty(tokens, len(self._totals))
+        for at, (name, values) in enumerate(chunk.items()):
+            own = columns[:, self._places[name]]
+            shifted = torch.sub(values, self.origins[name], out=own[:, :-1])
+            distances = torch.einsum("tu,tu->t", shifted, shifted)
+            if not self.count:
+                self._distances[at] = distances.mean()
+            torch.sub(distances, self._distances[at], out=own[:, -1])
+        self._totals += columns.sum(0)
+        for first, seconds, products in self._products:
+            products.addmm_(columns[:, self._places[first]].T, columns[:, seconds])
+        self.count += tokens
+
+    def centred(self) -> "_Sums":
+        """The same about the means of all its tokens."""
+        means = self._totals / self.count
+        shifts = {name: means[place][:-1] for name, place in self._places.items()}
+        found: dict[Pair, Tensor] = {}
+        for first, seconds, products in self._products:
+            about = products - self.count * torch.outer(means[self._places[first]], means[seconds])
+            for name in (b for a, b in self._pairs if a == first):
+                place = self._places[name]
+                if seconds.start <= place.start < seconds.stop:
+                    part = about[:, place.start - seconds.start : place.stop - seconds.start].clone()
+                    # squared distances from the mean, not the origin
+                    part[-1] -= 2 * shifts[first] @ part[:-1]
+                    part[:, -1] -= 2 * part[:, :-1] @ shifts[name]
+                    found[first, name] = part
+        return _Sums(
+            self.count,
+            {name: origin + shifts[name] for name, origin in self.origins.items()},
+            {pair: found[pair] for pair in self._pairs},
+        )
+
+    def _width(self, name: str) -> int:
+        return self._places[name].stop - self._places[name].start
+
+    def _runs(self, names: Iterable[str]) -> list[slice]:
+        """The columns of some views, as few slices as they make."""
+        runs: list[slice] = []
+        for place in sorted((self._places[name] for name in names), key=lambda place: place.start):
+            if runs and runs[-1].stop == place.start:
+                runs[-1] = slice(runs[-1].start, place.stop)
+            else:
+                runs.append(place)
+        return runs
 
 
 @dataclass(frozen=True)
@@ -175,20 +268,6 @@ class _Sums:
     count: int
     means: dict[str, Tensor]
     products: dict[Pair, Tensor]
-
-    @classmethod
-    def of(cls, chunk: dict[str, Tensor], pairs: tuple[Pair, ...]) -> "_Sums":
-        """Sum one chunk, whose values are held in float64 meanwhile."""
-        means, columns = {}, {}
-        for name, values in chunk.items():
-            tokens, units = values.shape
-            wide = values.to(torch.float64)
-            means[name] = wide.mean(0)
-            columns[name] = wide.new_empty(tokens, units + 1)
-            centred = torch.sub(wide, means[name], out=columns[name][:, :-1])
-            distances = torch.einsum("tu,tu->t", centred, centred)
-            torch.sub(distances, distances.mean(), out=columns[name][:, -1])
-        return cls(tokens, means, {(a, b): columns[a].T @ columns[b] for a, b in pairs})
 
     def merged(self, other: "_Sums") -> "_Sums":
         """Add sums: each about the common means, plus what lies between their means (Chan et al. 1979)."""
