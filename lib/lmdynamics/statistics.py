@@ -222,12 +222,13 @@ class _Running:
         self.count += tokens
 
     def centred(self) -> "_Sums":
-        """The same about the means of all its tokens."""
+        """The same about the means of all its tokens; these sums are used up."""
         means = self._totals / self.count
         shifts = {name: means[place][:-1] for name, place in self._places.items()}
         found: dict[Pair, Tensor] = {}
-        for first, seconds, products in self._products:
-            about = products - self.count * torch.outer(means[self._places[first]], means[seconds])
+        while self._products:
+            first, seconds, about = self._products.pop()
+            about.addr_(means[self._places[first]], means[seconds], alpha=-self.count)
             for name in (b for a, b in self._pairs if a == first):
                 place = self._places[name]
                 if seconds.start <= place.start < seconds.stop:
