@@ -1,8 +1,9 @@
 """Results that were measured once and are kept: small tables beside what they were measured with.
 
 A recorded study is a folder, `<study>-<scale>`, of one CSV file per table and `about.json`: settings,
-versions, machine, date, seconds. It is written only by the code that measured it:
-`python -m lmdynamics.recorded chapter_4 desktop` trains what is missing and writes to `data/results`.
+versions, machine, date, and the seconds of the call that wrote it, in which models trained before cost
+nothing. It is written only by the code that measured it: `python -m lmdynamics.recorded chapter_4 desktop`
+trains what is missing and writes to `data/results`.
 """
 
 import argparse
