@@ -32,11 +32,11 @@ LAYERS = {"e": "#0072b2", "h1": "#d55e00", "h2": "#009e73"}
 LAYER_PAIRS = {"e–h1": "#56b4e9", "h1–h2": "#cc79a7", "e–h2": "#7f7f7f"}
 """Colour of each pair of layers."""
 TASKS = {
-    "UDP POS": "#332288",
+    "UDP POS": "#6656d6",
     "PTB POS": "#55aadd",
     "SEM (coarse)": "#cc6677",
     "SEM (fine)": "#cc9922",
-    "topic": "#117733",
+    "topic": "#1f9d55",
 }
 """Colour of each tagging task (after Paul Tol's muted scheme)."""
 MEASURES = {

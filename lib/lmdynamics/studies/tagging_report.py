@@ -55,7 +55,7 @@ def _as_text(
     corpus: str, classes: int, tokens: int, *scores: float, majority: float | None
 ) -> dict[str, str]:
     columns = ("y[t+1]", "y[t]", "shuffled")
-    text = {"corpus": corpus, "classes": f"{classes}", "training tokens": f"{tokens / 1000:,.0f}K"}
+    text = {"corpus": corpus, "classes": f"{classes}", "tokens": f"{tokens / 1000:,.0f}K"}
     for name, accuracy, perplexity in zip(columns, scores[::2], scores[1::2], strict=True):
         text[name] = f"{accuracy:.0%} · {perplexity:.3g}"
     return {**text, "majority": "–" if majority is None else f"{majority:.0%}"}
