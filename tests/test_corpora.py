@@ -224,7 +224,7 @@ def test_a_paragraph_too_long_to_parse_is_cut_between_words(folder):
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, gmb, pmb, a folder.*'wiki'"
+        ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, gmb, pmb, ewt, a folder.*'wiki'"
     ):
         corpora.load("wiki")
 

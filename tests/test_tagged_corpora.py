@@ -72,6 +72,30 @@ def put_pmb(put):
     return put_pmb
 
 
+@pytest.fixture
+def put_ewt(put):
+    """The three files: each has one document of one sentence, and what is given is added to one of them."""
+
+    def put_ewt(added="", to="train"):
+        for part in PARTS:
+            text = f"# newdoc id = {part}-d1\n# sent_id = {part}-d1-0001\n# text = Tom sat.\n"
+            text += ud_row(1, "Tom", "PROPN", "NNP", 2) + ud_row(2, "sat", "VERB", "VBD", 0)
+            text += ud_row(3, ".", "PUNCT", ".", 2) + "\n"
+            put(f"ud-english-ewt-2.16/en_ewt-ud-{part}.conllu", (text + added * (part == to)).encode())
+
+    return put_ewt
+
+
+def ud_row(number, word, pos, tag, head, *, misc="_"):
+    return f"{number}\t{word}\tlemma\t{pos}\t{tag}\tCase=Nom\t{head}\tdep\t{head}:dep\t{misc}\n"
+
+
+def ud_sentence(*heads):
+    """Words a, b, c, ... with the heads given."""
+    words = zip("abcdefgh", heads, strict=False)
+    return "".join(ud_row(n, word, "X", "FW", head) for n, (word, head) in enumerate(words, start=1)) + "\n"
+
+
 def row(word, tag):
     return f"{word}\t{word}\tsymbol\t{tag}\tnp/n\tO\t[]\n"
 
@@ -188,6 +212,104 @@ def test_a_token_outside_of_every_document_is_refused():
         list(tagged.pmb_layers([row("Tom", "PER")], "a file", "train"))
 
 
+def test_a_treebank_keeps_its_documents_parts_tags_and_heads(put_ewt):
+    put_ewt(f"{ud_sentence(0, 1)}# newdoc id = dev-d2\n{ud_sentence(3, 3, 0)}", to="dev")
+    read = corpora.load("ewt")
+    assert read.titles == ("train-d1", "dev-d1", "dev-d2", "test-d1")
+    assert read.articles.tolist() == [0, 1, 3, 4, 5]
+    assert sentences(read) == ["tom sat .", "tom sat .", "a b", "a b c", "tom sat ."]
+    assert [PARTS[part] for part in read.parts] == ["train", "dev", "dev", "dev", "test"]
+    assert strings(read.tags["pos"])[:5] == ["PROPN", "VERB", "PUNCT", "PROPN", "VERB"]
+    assert strings(read.tags["tag"])[:5] == ["NNP", "VBD", ".", "NNP", "VBD"]
+    assert read.heads.tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 2, 2, 2, 1, 1, 1]
+
+
+def test_rows_of_multiword_tokens_and_empty_nodes_are_left_out_and_their_words_kept(put_ewt):
+    blank = "\t".join("_" * 8)
+    put_ewt(
+        f"1-2\tDon't\t{blank}\n"
+        + ud_row(1, "Do", "AUX", "VB", 3)
+        + ud_row(2, "n't", "PART", "RB", 3)
+        + ud_row(3, "go", "VERB", "VB", 0, misc="SpaceAfter=No")
+        + "3.1\tgo\tgo\tVERB\tVB\t_\t_\t_\t0:root\tCopyOf=3\n"
+        + ud_row(4, "_", "PUNCT", "NFP", 3)
+    )
+    read = corpora.load("ewt", lowercase=False)
+    assert sentences(read)[1] == "Do n't go _"
+    assert strings(read.tags["pos"])[3:7] == ["AUX", "PART", "VERB", "PUNCT"]
+    assert read.heads[3:7].tolist() == [2, 2, 2, 2]
+
+
+def test_the_first_documents_of_each_part_keep_their_heads(put_ewt):
+    put_ewt(f"# newdoc id = train-d2\n{ud_sentence(0, 1)}")
+    read = corpora.load("ewt", articles=1)
+    assert read.titles == ("train-d1", "dev-d1", "test-d1")
+    assert read.heads.tolist() == [1] * 9
+
+
+def test_heads_of_a_treebank_are_there_without_annotation_and_come_back_from_the_cache(put_ewt, monkeypatch):
+    put_ewt()
+    first = corpora.load("ewt", annotate=False)
+    monkeypatch.delattr(tagged, "batch")
+    again = corpora.load("ewt", annotate=True)
+    assert again.fingerprint == first.fingerprint
+    assert again.heads.tolist() == [1] * 9
+
+
+def test_heads_of_a_batch_are_counted_from_its_beginning():
+    rows = [("a", "X"), ("b", "X")]
+    one = tagged.TaggedDocument("one", [rows, rows], heads=[[0, 0], [1, 1]])
+    other = tagged.TaggedDocument("other", [rows], heads=[[0, 0]])
+    assert tagged.batch([one, other], ("pos",)).heads.tolist() == [0, 0, 3, 3, 4, 4]
+    assert tagged.batch([one._replace(heads=None)], ("pos",)).heads is None
+
+
+@pytest.mark.parametrize(
+    ("added", "wrong"),
+    [
+        ("word\n", "a sentence in CoNLL-U, got 'Invalid line format"),
+        (ud_row("one", "a", "X", "FW", 0), "CoNLL-U, got .*'id'.*'one' is not a valid ID"),
+        (ud_row(1, "a", "X", "FW", "up"), "CoNLL-U, got .*'head'.*'up' is not a valid value"),
+        (ud_row(1, "a", "X", "FW", "3-4"), "CoNLL-U, got .*'head'.*'3-4' is not a valid value"),
+        (ud_row(1, "a", "X", "FW", "8.1"), "CoNLL-U, got .*'head'.*'8.1' is not a valid value"),
+        ("1\ta\ta\tX\tFW\n", r"columns \('id', .*'misc'\), got \[1, 'a', 'a', 'X', 'FW'\]"),
+        (ud_row(1, "a", "X", "FW", 0, misc="_\tmore"), "columns .*, got .*'more'"),
+        (ud_row(1, "a  b", "X", "FW", 0), "CoNLL-U, got .*'head'.*'Case=Nom' is not a valid value"),
+        (ud_row("_", "a", "X", "FW", 0), "columns .*, got .None, 'a'"),
+        (ud_row(2, "a", "X", "FW", 0), r"words numbered from 1 on, got \[2\]"),
+        (ud_row(1, "a", "X", "FW", 0) * 2, r"words numbered from 1 on, got \[1, 1\]"),
+        (ud_row(1, "", "X", "FW", 0), r"form, UPOS and XPOS of each word, got \[1, '', 'X', 'FW'\]"),
+        (ud_row(1, "a", "_", "FW", 0), r"form, UPOS and XPOS of each word, got \[1, 'a', '_', 'FW'\]"),
+        (ud_row(1, "a", "X", "_", 0), r"form, UPOS and XPOS of each word, got \[1, 'a', 'X', None\]"),
+        (ud_row(1, "a", "X", "FW", "_"), r"heads from 0 to 1, got \(1, 'a', None\)"),
+        (ud_sentence(0, 3), r"heads from 0 to 2, got \(2, 'b', 3\)"),
+        (ud_sentence(0, -1), r"heads from 0 to 2, got \(2, 'b', -1\)"),
+        (ud_sentence(2, 1), r"one root, got \[\]"),
+        (ud_sentence(0, 1, 0), r"one root, got \['a', 'c'\]"),
+        ("# text = nothing\n", r"one root, got \[\]"),
+        (ud_sentence(0, 3, 2), r"a path from each word to the root, got \['b', 'c'\]"),
+        (ud_sentence(0, 2, 2), r"a path from each word to the root, got \['b', 'c'\]"),
+        (ud_sentence(0, 3, 4, 5, 2, 1, 6), r"to the root, got \['b', 'c', 'd', 'e'\]"),
+        (f"# newdoc\n{ud_sentence(0)}", "a sentence below a line '# newdoc id = ', got .*'newdoc': None"),
+    ],
+)
+def test_a_sentence_that_is_no_tree_is_named_with_its_file_and_first_line(put_ewt, added, wrong):
+    put_ewt(f"{ud_sentence(0)}\n{added}", to="dev")
+    with pytest.raises(
+        ValueError, match=rf"en_ewt-ud-dev\.conllu, line 11: needed .*{wrong}.*data/README\.md"
+    ):
+        corpora.load("ewt")
+
+
+def test_a_sentence_outside_of_every_document_is_refused():
+    with pytest.raises(ValueError, match="a file, line 2: needed a sentence below a line '# newdoc id = '"):
+        list(tagged.ud_trees(["\n", *ud_sentence(0).splitlines(keepends=True)], "a file", "train"))
+
+
+def test_a_file_without_sentences_has_no_documents():
+    assert list(tagged.ud_trees(["\n"], "a file", "train")) == []
+
+
 def test_no_semantic_tag_stands_in_two_coarse_classes():
     tags = [tag for tags in tagged.COARSE.values() for tag in tags]
     assert len(tagged.COARSE) == 13
@@ -275,3 +397,39 @@ def test_every_semantic_tag_is_in_train_and_every_coarse_class_in_every_part():
             read.tags["sem_coarse"].values[code] for code in read.tags["sem_coarse"].codes[of_tokens == part]
         }
         assert found == set(tagged.COARSE)
+
+
+@needs_data
+def test_the_english_web_treebank_has_the_published_counts():
+    read = corpora.load("ewt", lowercase=False)
+    of_tokens = np.repeat(read.parts, np.diff(read.sentences))
+    assert np.bincount(read.parts[read.articles[:-1]]).tolist() == [540, 318, 316]
+    assert np.bincount(read.parts).tolist() == [12_544, 2_001, 2_077]
+    assert np.bincount(of_tokens).tolist() == [204_577, 25_147, 25_094]
+    assert (len(read.tags["pos"].values), len(read.tags["tag"].values)) == (17, 49)
+
+
+@needs_data
+def test_every_sentence_of_the_english_web_treebank_has_one_root():
+    read = corpora.load("ewt", lowercase=False)
+    places = np.arange(len(read.tokens)) - np.repeat(read.sentences[:-1], np.diff(read.sentences))
+    roots = np.add.reduceat(read.heads == places, read.sentences[:-1], dtype=int)
+    assert set(roots) == {1}
+
+
+@needs_data
+def test_a_sentence_of_the_english_web_treebank_keeps_its_heads():
+    read = corpora.load("ewt", lowercase=False)
+    at = sentences(read).index(
+        "Today 's incident proves that Sharon has lost his patience and his hope in peace ."
+    )
+    begin, end = read.sentences[at : at + 2]
+    words = sentences(read)[at].split()
+    heads = {word: words[head] for word, head in zip(words, read.heads[begin:end], strict=True)}
+    assert heads["proves"] == heads["lost"] == heads["incident"] == "proves"
+    assert (heads["Today"], heads["'s"], heads["patience"], heads["peace"]) == (
+        "incident",
+        "Today",
+        "lost",
+        "hope",
+    )

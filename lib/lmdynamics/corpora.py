@@ -129,8 +129,9 @@ def load(
         comes in parts); None for all. Refused for ``gmb``, which has none.
     annotate
         Add the tags and heads of a spaCy model, which takes about a minute per
-        million tokens and core. Without it sentences are found by rule. ``gmb``
-        and ``pmb`` have tags and sentences of their own: nothing is added.
+        million tokens and core. Without it sentences are found by rule. ``gmb``,
+        ``pmb`` and ``ewt`` have tags and sentences of their own, ``ewt`` heads
+        too: nothing is added.
     lowercase
         Lower-case the words. Tags are always found on the words as written.
     progress
@@ -282,7 +283,7 @@ def _from_source(
         articles=article_offsets,
         titles=tuple(titles),
         tags={name: annotation.merged([b.tags[name] for b in batches]) for name in batches[0].tags},
-        heads=_heads(batches, sentences) if annotate and not reader.tags else None,
+        heads=None if batches[0].heads is None else _heads(batches, sentences),
         parts=_parts(parts, np.diff(article_offsets)),
         fingerprint=fingerprint,
     )
@@ -470,6 +471,19 @@ def _pmb() -> _Reader:
     return _Reader("pmb", _fingerprint_of(*files), documents, 10_715, tags=("sem", "sem_coarse"), files=files)
 
 
+def _ewt() -> _Reader:
+    files = {part: f"ud-english-ewt-2.16/en_ewt-ud-{part}.conllu" for part in PARTS}
+
+    def documents() -> Iterator[TaggedDocument]:
+        for part, name in files.items():
+            path = downloads.fetch(name)
+            with downloads.open_text(path) as file:
+                yield from tagged.ud_trees(file, str(path), part)
+
+    names = tuple(files.values())
+    return _Reader("ewt", _fingerprint_of(*names), documents, 1174, tags=("pos", "tag"), files=names)
+
+
 def _fingerprint_of(*names: str) -> str:
     return _sha256("".join(downloads.SOURCES[name].sha256 for name in names))
 
@@ -506,6 +520,7 @@ _KNOWN: dict[str, Callable[[], _Reader]] = {
     "enwiki-2014": _enwiki_2014,
     "gmb": _gmb,
     "pmb": _pmb,
+    "ewt": _ewt,
 }
 NAMES = tuple(_KNOWN)
 """The corpora known by name."""

@@ -40,6 +40,7 @@ _PMB = (
     "https://raw.githubusercontent.com/RikVN/DRS_parsing/190838f9adea2af616eb76156d2e66c8565a6c6e"
     "/parsing/layer_data/4.0.0/en/gold/"
 )
+_EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16/"
 SOURCES = {
     "wikitext-2/wiki.train.tokens": Source(
         "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f", _WIKITEXT_2 + "train.txt"
@@ -65,6 +66,15 @@ SOURCES = {
     ),
     "semtags/pmb-4.0.0-en-gold/eval.conll": Source(
         "cd5a92a0e07ed03d4e10e9d28b79c7ae8b6d18fe4efc99059845a267913aa8b6", _PMB + "eval.conll"
+    ),
+    "ud-english-ewt-2.16/en_ewt-ud-train.conllu": Source(
+        "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b", _EWT + "en_ewt-ud-train.conllu"
+    ),
+    "ud-english-ewt-2.16/en_ewt-ud-dev.conllu": Source(
+        "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6", _EWT + "en_ewt-ud-dev.conllu"
+    ),
+    "ud-english-ewt-2.16/en_ewt-ud-test.conllu": Source(
+        "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd", _EWT + "en_ewt-ud-test.conllu"
     ),
 }
 """Every known file; a new one is one more entry."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from lmdynamics.models import ModelSettings
 from lmdynamics.probes import ProbeSettings
+from lmdynamics.synthetic import LanguageSettings
 from lmdynamics.training import TrainingSettings
 
 
@@ -35,6 +36,30 @@ class TaskSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnglishSettings:
+    """On what text interdependence is measured, and by which language models."""
+
+    corpus: CorpusSettings  # what the language models read
+    model: ModelSettings
+    training: TrainingSettings
+    treebank: str | None = None  # a corpus with trees; None for the test part of the models' own
+    tokens: int | None = None  # in whole sentences, evenly spaced, to measure; None for all
+    distance: int = 10  # most words apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaffoldSettings:
+    """Which synthetic languages are learnt, and how."""
+
+    language: LanguageSettings
+    model: ModelSettings
+    training: TrainingSettings
+    lengths: tuple[int, ...] = (2, 4, 8)  # of scaffolds; chapter 5, figure 9, names 8
+    rarer: tuple[int, ...] = (100, 300)  # other numbers of rules, of unfamiliar languages; appendix B
+    cases: int = 1000  # test cases of each domain
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """How large a study is."""
 
@@ -42,6 +67,8 @@ class Scale:
     corpus: CorpusSettings
     model: ModelSettings
     training: TrainingSettings
+    english: EnglishSettings
+    scaffolds: ScaffoldSettings
     tasks: TaskSettings = TaskSettings()
     probes: tuple[ProbeSettings, ...] = (ProbeSettings(), ProbeSettings(hidden=False))  # one of each kind
     compared_tokens: int | None = None  # spread over the test part, on which layers are compared; None: all
@@ -53,6 +80,20 @@ THESIS = Scale(
     corpus=CorpusSettings(corpus="enwiki-2014"),
     model=ModelSettings(),
     training=TrainingSettings(),
+    english=EnglishSettings(
+        corpus=CorpusSettings(
+            corpus="wikitext-2", annotate=False, min_count=3, drop_rare_sentences=False
+        ),  # chapter 5, section 3
+        model=ModelSettings(layers=1, units=400),  # chapter 5, section 2
+        training=TrainingSettings(),
+        treebank="ewt",
+    ),
+    scaffolds=ScaffoldSettings(
+        language=LanguageSettings(),
+        # chapter 5, section 4.1, which names neither dropout nor batch; 40 epochs: its figure 11
+        model=ModelSettings(layers=1, dropout=0.0),
+        training=TrainingSettings(epochs=40, learning_rate=1.0, decay=1.0),
+    ),
 )
 """The paper's own hyperparameters; wants a GPU."""
 
@@ -62,6 +103,7 @@ DESKTOP = replace(
     # a tenth of the tokens: rare words are kept in their sentences, and the threshold falls with the corpus
     corpus=CorpusSettings(corpus="wikitext-2", min_count=10, drop_rare_sentences=False),
     training=replace(THESIS.training, epochs=20),
+    english=replace(THESIS.english, training=replace(THESIS.training, epochs=10)),
     tasks=TaskSettings(epochs=20),
 )
 """Hours on two cores."""
@@ -74,6 +116,19 @@ DEMO = replace(
     seeds=(0, 1, 2),
     tasks=TaskSettings(sentences=24_000, epochs=5, tokens=1_000_000),
     compared_tokens=50_000,
+    english=EnglishSettings(
+        corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
+        model=THESIS.english.model,
+        training=replace(THESIS.training, epochs=3),
+        tokens=30_000,
+    ),
+    scaffolds=ScaffoldSettings(
+        language=LanguageSettings(types=200, tokens=40_000, rules=400, phrases=40, repetitions=80),
+        rarer=(100,),
+        model=ModelSettings(layers=1, units=100, dropout=0.0),
+        training=replace(THESIS.scaffolds.training, batch=10),
+        cases=200,
+    ),
     probes=tuple(replace(each, epochs=5, train_tokens=6_000, test_tokens=4_000) for each in THESIS.probes),
 )
 """Minutes on two cores: the default."""
@@ -86,6 +141,20 @@ SMOKE = replace(
     training=replace(THESIS.training, epochs=3),
     tasks=TaskSettings(sentences=1_000, epochs=2),
     probes=tuple(replace(each, epochs=1, train_tokens=2_000, test_tokens=1_000) for each in THESIS.probes),
+    english=EnglishSettings(
+        corpus=CorpusSettings(articles=6, min_count=3, drop_rare_sentences=False),
+        model=replace(THESIS.english.model, units=40),
+        training=replace(THESIS.training, epochs=2),
+        tokens=2_000,
+    ),
+    scaffolds=ScaffoldSettings(
+        language=LanguageSettings(types=20, tokens=2_000, rules=40, phrases=8, repetitions=10),
+        lengths=(1, 3),
+        rarer=(10,),
+        model=ModelSettings(layers=1, units=20, dropout=0.0),
+        training=replace(THESIS.scaffolds.training, batch=10, epochs=3),
+        cases=20,
+    ),
     seeds=(0, 1),
 )
 """Seconds: shows that everything runs, and nothing else."""

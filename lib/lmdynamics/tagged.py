@@ -1,4 +1,4 @@
-"""Text that comes with its tags: the table of the Groningen Meaning Bank, the layers of the Parallel one.
+"""Text that comes with its tags: two Meaning Banks, and a treebank of Universal Dependencies with its heads.
 
 Every reader here takes an open file and the path to name in errors, and yields
 `TaggedDocument`s in file order, words and tags as the file has them.
@@ -6,10 +6,13 @@ Every reader here takes an open file and the path to name in errors, and yields
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOBase
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TextIO, cast
 
+import conllu
 import numpy as np
+from conllu.exceptions import ParseException
 
 from lmdynamics.annotation import Batch, Column, merged
 
@@ -37,15 +40,17 @@ releases added (APX, PRX, MED, DST, EFS).
 _COARSE_OF = {tag: coarse for coarse, tags in COARSE.items() for tag in tags}
 _GMB_COLUMNS = ["Sentence #", "Word", "POS", "Tag"]
 _PMB_COLUMNS = 7
-_PMB_DOCUMENT = "# newdoc id = "
+_DOCUMENT = "# newdoc id = "
+_UD_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
 class TaggedDocument(NamedTuple):
-    """One article: its title, its sentences (none empty) and, where a corpus says so, its part."""
+    """One article: its title, its sentences (none empty) and, where a corpus says so, its part and heads."""
 
     title: str
     sentences: Sequence[Sequence[tuple[str, ...]]]  # of each token the word and its tags
     part: str | None = None
+    heads: Sequence[Sequence[int]] | None = None  # of each token, index in the sentence; a root is its own
 
 
 def gmb_table(file: Iterable[str], path: str) -> Iterator[TaggedDocument]:
@@ -96,14 +101,14 @@ def pmb_layers(file: Iterable[str], path: str, part: str) -> Iterator[TaggedDocu
     for number, line in enumerate(file, start=1):
         text = line.rstrip("\n")
         is_token = text != "" and not text.startswith(("# ", "###"))
-        if text.startswith(_PMB_DOCUMENT):
+        if text.startswith(_DOCUMENT):
             if title is not None and sentences:
                 yield TaggedDocument(title, sentences, part)
-            title, sentences = text.removeprefix(_PMB_DOCUMENT), []
+            title, sentences = text.removeprefix(_DOCUMENT), []
         elif is_token:
             row = text.split("\t")
             if len(row) != _PMB_COLUMNS or not row[0].strip() or row[3] not in _COARSE_OF or title is None:
-                needed = f"{_PMB_COLUMNS} columns below a line {_PMB_DOCUMENT!r}, a word and in the fourth a "
+                needed = f"{_PMB_COLUMNS} columns below a line {_DOCUMENT!r}, a word and in the fourth a "
                 raise _unreadable(path, number, needed + "semantic tag of lmdynamics.tagged.COARSE", row)
             if not in_sentence:
                 sentences.append([])
@@ -113,15 +118,105 @@ def pmb_layers(file: Iterable[str], path: str, part: str) -> Iterator[TaggedDocu
         yield TaggedDocument(title, sentences, part)
 
 
+class _Lines(TextIOBase):
+    """The lines of a file, and the number of that at which the sentence being read begins."""
+
+    def __init__(self, file: Iterable[str]) -> None:
+        self._file = file
+        self.begin = 0
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override] # as TextIOBase itself
+        between = True
+        for number, line in enumerate(self._file, start=1):
+            if between and line.strip():
+                self.begin = number
+            between = not line.strip()
+            yield line
+
+
+def ud_trees(file: Iterable[str], path: str, part: str) -> Iterator[TaggedDocument]:
+    """Documents of a treebank of Universal Dependencies; the tags are UPOS and XPOS.
+
+    The tokens are the syntactic words, two of *don't*: rows of multiword
+    tokens (3-4) and empty nodes (8.1) are left out.
+
+    Raises
+    ------
+    ValueError
+        If a line is not one of CoNLL-U, a word lacks its form, a tag or its
+        head, the heads of a sentence are no tree, or it stands in no
+        document. It names the line at which the sentence begins.
+    """
+    lines = _Lines(file)
+    title: str | None = None
+    sentences: list[list[tuple[str, ...]]] = []
+    heads: list[list[int]] = []
+    try:
+        for rows in conllu.parse_incr(cast(TextIO, lines), fields=(*_UD_COLUMNS, "one too many")):
+            begun = rows.metadata.get("newdoc id")
+            if "newdoc" in rows.metadata or (title is None and begun is None):
+                raise _unreadable(path, lines.begin, f"a sentence below a line {_DOCUMENT!r}", rows.metadata)
+            if begun is not None:
+                if title is not None:
+                    yield TaggedDocument(title, sentences, part, heads)
+                title, sentences, heads = begun, [], []
+            words = _words(rows, path, lines.begin)
+            sentences.append([(word["form"], word["upos"], word["xpos"]) for word in words])
+            heads.append(_heads(words, path, lines.begin))
+    except ParseException as error:
+        raise _unreadable(path, lines.begin, "a sentence in CoNLL-U", str(error)) from error
+    if title is not None:
+        yield TaggedDocument(title, sentences, part, heads)
+
+
 def batch(documents: Sequence[TaggedDocument], tags: tuple[str, ...]) -> Batch:
     """The documents as aligned arrays; ``tags`` names what each token has beside its word."""
     sentences = [sentence for document in documents for sentence in document.sentences]
     words, *found = zip(*chain.from_iterable(sentences), strict=True)
+    begins = np.cumsum([0, *map(len, sentences[:-1])])
     starts = np.zeros(len(words), bool)
-    starts[np.cumsum([0, *map(len, sentences[:-1])])] = True
+    starts[begins] = True
     lengths = [sum(map(len, document.sentences)) for document in documents]
     columns = {name: _column(values) for name, values in zip(tags, found, strict=True)}
-    return Batch(_column(words), starts, lengths, columns, None)
+    heads = None
+    if documents[0].heads is not None:
+        of_sentences = chain.from_iterable(document.heads or () for document in documents)
+        placed = [np.add(of, begin, dtype=np.int32) for of, begin in zip(of_sentences, begins, strict=True)]
+        heads = np.concatenate(placed)
+    return Batch(_column(words), starts, lengths, columns, heads)
+
+
+def _words(rows: Sequence[conllu.Token], path: str, line: int) -> list[conllu.Token]:
+    """The words of the sentence that begins at a line."""
+    for row in rows:
+        if tuple(row) != _UD_COLUMNS or row["id"] is None:
+            raise _unreadable(path, line, f"rows of the columns {_UD_COLUMNS}", list(row.values()))
+    words = [row for row in rows if isinstance(row["id"], int)]
+    numbers = [word["id"] for word in words]
+    if numbers != list(range(1, len(words) + 1)):
+        raise _unreadable(path, line, "a sentence with words numbered from 1 on", numbers)
+    for word in words:
+        if not word["form"].strip() or word["upos"] in ("", "_") or word["xpos"] is None:
+            got = [word[column] for column in ("id", "form", "upos", "xpos")]
+            raise _unreadable(path, line, "a sentence with form, UPOS and XPOS of each word", got)
+    return words
+
+
+def _heads(words: Sequence[conllu.Token], path: str, line: int) -> list[int]:
+    """The place of each word's head in the sentence that begins at a line."""
+    places = range(len(words) + 1)
+    if outside := [(word["id"], word["form"], word["head"]) for word in words if word["head"] not in places]:
+        raise _unreadable(path, line, f"a sentence with heads from 0 to {len(words)}", outside[0])
+    roots = [place for place, word in enumerate(words) if word["head"] == 0]
+    if len(roots) != 1:
+        raise _unreadable(path, line, "a sentence with one root", [words[root]["form"] for root in roots])
+    heads = [word["head"] - 1 if word["head"] else place for place, word in enumerate(words)]
+    above = np.array(heads)
+    for _ in range(len(words).bit_length()):  # twice as far up each time
+        above = above[above]
+    if lost := [word["form"] for word, top in zip(words, above, strict=True) if top != roots[0]]:
+        raise _unreadable(path, line, "a sentence with a path from each word to the root", lost)
+    return heads
 
 
 def _column(of_tokens: tuple[str, ...]) -> Column:

@@ -1,0 +1,209 @@
+"""Pairs of words of one sentence: where they stand, what they are, and sums over them that merge.
+
+The sums are kept for the sentences as they are and for sentences drawn anew many times, so that every number
+read from them has an interval, however much text they were collected over: each sentence stands in each
+replicate as often as a Poisson variable with mean 1 says, which for many sentences is the bootstrap (Hanley
+and MacGibbon 2006).
+"""
+
+import warnings
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy import sparse
+
+REPLICATES = 200
+"""Bootstrap samples of sentences."""
+CLASSES = ("open", "closed", "mixed")
+"""Of a pair of words: both of open classes, both of closed ones, one of each."""
+MOST_EDGES = 12
+"""Pairs farther apart on the tree are counted with those at this distance."""
+LEVELS = ("sequential", "syntactic", "classes")
+"""What a stratum is made of."""
+FEATURES = (
+    "syntactic distance",
+    "both open",
+    "both closed",
+    "log frequency, left",
+    "log frequency, right",
+    "frequency, left",
+    "frequency, right",
+)
+"""Of a pair, beside its sequential distance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Some pairs of words, one row each."""
+
+    sequential: Int[np.ndarray, " pairs"]
+    """Words from the left to the right one, from 1."""
+    syntactic: Int[np.ndarray, " pairs"]
+    """Edges between them on the tree of their sentence."""
+    classes: Int[np.ndarray, " pairs"]
+    """Index into `CLASSES`."""
+    left: Int[np.ndarray, " pairs"]
+    """Frequency of the left word, in tokens, at least 1."""
+    right: Int[np.ndarray, " pairs"]
+    """Frequency of the right word."""
+    sentences: Int[np.ndarray, " pairs"]
+    """Number of the sentence, from 0, in this block."""
+    values: Float[np.ndarray, " pairs"]
+    """What was measured of the pair."""
+
+
+class PairSums:
+    """Counts, sums and products over pairs, in all and in each bootstrap sample of sentences.
+
+    Parameters
+    ----------
+    distance
+        The longest sequential distance.
+    seed
+        Of the bootstrap samples.
+    """
+
+    def __init__(self, distance: int, *, seed: int = 0) -> None:
+        self.distance = distance
+        self._shape = (distance, MOST_EDGES, len(CLASSES))
+        self._random = np.random.default_rng(seed)
+        strata, columns = int(np.prod(self._shape)), distance + len(FEATURES) + 1
+        # first the sample itself, then its replicates
+        self._counts, self._totals = (np.zeros((1 + REPLICATES, strata)) for _ in range(2))
+        self._products = np.zeros((1 + REPLICATES, columns, columns))
+
+    def update(self, pairs: Pairs) -> None:
+        """Add the pairs of some whole sentences."""
+        sentences = int(pairs.sentences.max()) + 1 if len(pairs.values) else 0
+        if not sentences:
+            return
+        weights = np.ones((1 + REPLICATES, sentences))
+        weights[1:] = self._random.poisson(size=(REPLICATES, sentences))
+        edges = np.minimum(pairs.syntactic, MOST_EDGES) - 1
+        stratum = np.ravel_multi_index((pairs.sequential - 1, edges, pairs.classes), self._shape)
+        for sums, values in ((self._counts, np.ones(len(stratum))), (self._totals, pairs.values)):
+            of_sentence = sparse.coo_array(
+                (values, (pairs.sentences, stratum)), shape=(sentences, sums.shape[1])
+            )
+            sums += (of_sentence.T.tocsr() @ weights.T).T
+        columns = self._columns(pairs)
+        order = np.argsort(pairs.sentences, kind="stable")
+        begins = np.searchsorted(pairs.sentences[order], np.arange(sentences + 1))
+        products = np.stack(
+            [columns[order[begin:end]].T @ columns[order[begin:end]] for begin, end in pairwise(begins)]
+        )
+        self._products += np.tensordot(weights, products, axes=1)
+
+    def merge(self, other: "PairSums") -> None:
+        """Add the pairs of other sentences, which `other` has seen.
+
+        Raises
+        ------
+        ValueError
+            If it goes up to another distance.
+        """
+        if other.distance != self.distance:
+            raise ValueError(f"sums over pairs up to {self.distance} words apart, got {other.distance}")
+        self._counts += other._counts
+        self._totals += other._totals
+        self._products += other._products
+
+    def _columns(self, pairs: Pairs) -> np.ndarray:
+        """Dummies for the sequential distance, `FEATURES`, and the value."""
+        return np.column_stack(
+            [
+                pairs.sequential[:, None] == np.arange(1, self.distance + 1),
+                pairs.syntactic,
+                pairs.classes == CLASSES.index("open"),
+                pairs.classes == CLASSES.index("closed"),
+                np.log(pairs.left),
+                np.log(pairs.right),
+                pairs.left,
+                pairs.right,
+                pairs.values,
+            ]
+        ).astype(np.float64)
+
+    def means(self, *levels: str) -> pd.DataFrame:
+        """Mean value by some of `LEVELS`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per stratum that has pairs: the levels, the number of `pairs`, their `mean`, and `low` and
+            `high`, the ends of its 95 % interval over bootstrap samples of sentences.
+
+        Raises
+        ------
+        ValueError
+            If a level is unknown.
+        """
+        if unknown := set(levels) - set(LEVELS):
+            raise ValueError(f"levels are {', '.join(LEVELS)}, got {', '.join(sorted(unknown))}")
+        others = tuple(1 + n for n, level in enumerate(LEVELS) if level not in levels)
+        counts, totals = (sums.reshape(-1, *self._shape).sum(others) for sums in (self._counts, self._totals))
+        places = np.nonzero(counts[0])
+        counts, totals = counts[:, *places], totals[:, *places]
+        with np.errstate(invalid="ignore"):
+            means = totals / counts
+        kept = [level for level in LEVELS if level in levels]
+        table = pd.DataFrame(dict(zip(kept, places, strict=True)))
+        for level in kept:
+            table[level] = table[level].map(CLASSES.__getitem__) if level == "classes" else table[level] + 1
+        low, high = _interval(means)
+        return table.assign(pairs=counts[0].astype(int), mean=means[0], low=low, high=high)
+
+    def coefficients(self, *features: str) -> pd.DataFrame:
+        """Least squares of the value on some of `FEATURES` and a constant of its own for each distance.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per feature: `coefficient`, in units of the value per unit of the feature, `low`, `high`.
+        """
+        chosen = [self._place(feature) for feature in features]
+        present = np.flatnonzero(np.diagonal(self._products[0])[: self.distance])
+        columns = np.array([*present, *chosen])
+        squares = self._products[:, columns[:, None], columns]
+        with_value = self._products[:, columns, -1]
+        # a replicate may lack a distance or a class altogether: the smallest solution then
+        found = np.einsum("rij,rj->ri", np.linalg.pinv(squares, hermitian=True), with_value)
+        found = found[:, len(present) :]
+        low, high = _interval(found)
+        return pd.DataFrame({"feature": features, "coefficient": found[0], "low": low, "high": high})
+
+    def correlations(self) -> pd.DataFrame:
+        """Pearson correlation of the value with each of `FEATURES`, alone.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per feature: `correlation`, `low`, `high`; NaN where a feature does not vary.
+        """
+        count = np.trace(self._products[:, : self.distance, : self.distance], axis1=1, axis2=2)
+        sums = self._products[:, : self.distance].sum(1)
+        squares = np.diagonal(self._products, axis1=1, axis2=2)
+        rows = []
+        for feature in FEATURES:
+            at = self._place(feature)
+            both = count * self._products[:, at, -1] - sums[:, at] * sums[:, -1]
+            spread = [np.maximum(count * squares[:, n] - sums[:, n] ** 2, 0) for n in (at, -1)]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found = both / np.sqrt(spread[0] * spread[1])
+            (low,), (high,) = _interval(found[:, None])
+            rows.append({"feature": feature, "correlation": found[0], "low": low, "high": high})
+        return pd.DataFrame(rows)
+
+    def _place(self, feature: str) -> int:
+        if feature not in FEATURES:
+            raise ValueError(f"features are {', '.join(FEATURES)}, got {feature!r}")
+        return self.distance + FEATURES.index(feature)
+
+
+def _interval(found: Float[np.ndarray, "replicates numbers"]) -> Float[np.ndarray, "2 numbers"]:
+    """Ends of the 95 % interval of each number over the bootstrap samples; the first row is no sample."""
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column without a number
+        return np.nanquantile(found[1:], [0.025, 0.975], axis=0)

@@ -1,0 +1,261 @@
+"""Chapter 5, second half: how a long-distance rule is learnt around its scaffold, in synthetic languages.
+
+One model for each length of scaffold, familiar or not, for each number of rules and each seed. After each
+epoch it meets test cases, context α scaffold ω, whose scaffolds are those of the training part or new ones
+(thesis chapter 5, section 4, figures 7 to 12).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmdynamics import decomposition
+from lmdynamics.models import RecurrentModel
+from lmdynamics.runs import Run, RunSettings
+from lmdynamics.settings import Scale
+from lmdynamics.studies.language_models import parallel
+from lmdynamics.synthetic import CONTEXT, DOMAINS, Language
+from lmdynamics.tables import cached
+from lmdynamics.training import Examples, Parts
+
+
+class Key(NamedTuple):
+    """Which model of the study."""
+
+    length: int
+    """Symbols of a scaffold, k."""
+    familiar: bool
+    """Whether scaffolds occurred outside the rule."""
+    rules: int
+    """Occurrences of the rule, n."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Scaffolds:
+    """Languages and the models that were trained on them."""
+
+    languages: dict[Key, Language]
+    runs: dict[Key, Run]
+    epochs: int
+    cases: int
+    """Test cases of each domain."""
+
+
+def keys(scale: Scale) -> list[Key]:
+    """Which models a scale trains: both kinds of language, and unfamiliar ones with fewer rules."""
+    settings = scale.scaffolds
+    grid = [
+        Key(length, familiar, settings.language.rules, seed)
+        for seed in scale.seeds
+        for length in settings.lengths
+        for familiar in (False, True)
+    ]
+    rarer = [
+        Key(length, False, rules, seed)
+        for seed in scale.seeds
+        for length in settings.lengths
+        for rules in settings.rarer
+    ]
+    return grid + rarer
+
+
+def language(scale: Scale, key: Key) -> Language:
+    """Return the language that a model learns."""
+    return Language(
+        replace(scale.scaffolds.language, length=key.length, familiar=key.familiar, rules=key.rules),
+        key.seed,
+    )
+
+
+def jobs(scale: Scale) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is to be called with, in the order of `keys`."""
+    return [_job(scale, key) for key in keys(scale)]
+
+
+def _job(scale: Scale, key: Key) -> tuple[RunSettings, Parts]:
+    spoken = language(scale, key)
+    kind = "familiar" if key.familiar else "unfamiliar"
+    settings = RunSettings(
+        model=scale.scaffolds.model,
+        training=scale.scaffolds.training,
+        words=spoken.settings.words,
+        classes=spoken.settings.words,
+        seed=key.seed,
+        about=f"{kind} scaffolds of {key.length} symbols, {key.rules:,} rules",
+    )
+    texts = (spoken.text(), spoken.text("dev", share=0.1))
+    return settings, Parts(*(Examples.next_word(text.ids) for text in texts))
+
+
+def collected(scale: Scale, trained: Sequence[Run]) -> Scaffolds:
+    """Put together what training the `jobs` of a scale gave."""
+    wanted = keys(scale)
+    return Scaffolds(
+        {key: language(scale, key) for key in wanted},
+        dict(zip(wanted, trained, strict=True)),
+        scale.scaffolds.training.epochs,
+        scale.scaffolds.cases,
+    )
+
+
+def rule(scaffolds: Scaffolds) -> pd.DataFrame:
+    """Return what each model expects where ω is due, after each epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model (`length, familiar, rules, seed`), `epoch` and `domain` of the test cases, with
+        means over them: the probability of ω (`omega`); what it would be by α alone, or by the scaffold alone
+        (`omega_from_alpha`, `omega_from_scaffold`: softmax of the relevant logits); `interdependence` of α
+        and the scaffold.
+    """
+    return _over_models(scaffolds, "rule", _rule)
+
+
+def consumed(scaffolds: Scaffolds) -> pd.DataFrame:
+    """Return how the probability of ω grows with the symbols in focus, after the last epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model, `domain` and number of symbols of the scaffold in focus beside α (`symbols`), with
+        the mean probability of ω (`omega`).
+    """
+    return _over_models(scaffolds, "consumed", _consumed)
+
+
+def gradients(scaffolds: Scaffolds) -> pd.DataFrame:
+    """Return how large a gradient flows back through a scaffold, after each epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model, `epoch` and `offset` from α, whose hidden state is at 0, with means over in-domain
+        cases: the norm of the gradient of the loss of all symbols up to ω (`whole`), and of that of ω alone
+        (`omega`).
+    """
+    return _over_models(scaffolds, "gradients", _gradients)
+
+
+Row = dict[str, float | int | str]
+
+
+def _over_models(
+    scaffolds: Scaffolds, name: str, of_model: Callable[[Run, Language, int, int], list[Row]]
+) -> pd.DataFrame:
+    """One table of all models, each measured on a processor of its own."""
+
+    def compute() -> pd.DataFrame:
+        each = [
+            (run, scaffolds.languages[key], scaffolds.epochs, scaffolds.cases)
+            for key, run in scaffolds.runs.items()
+        ]
+        rows = parallel(of_model, each)
+        return pd.DataFrame(
+            {**key._asdict(), **row}
+            for key, of_key in zip(scaffolds.runs, rows, strict=True)
+            for row in of_key
+        )
+
+    folders = [run.folder.name for run in scaffolds.runs.values()]
+    return cached(name, [folders, scaffolds.epochs, scaffolds.cases], compute, code=__name__)
+
+
+def _rule(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+    steps = CONTEXT + 1 + spoken.settings.length
+    focus = torch.zeros(3, steps, dtype=torch.bool)
+    focus[[0, 2], CONTEXT] = focus[1:, CONTEXT + 1 :] = True
+    rows: list[Row] = []
+    for domain in DOMAINS:
+        ids = torch.from_numpy(spoken.cases(domain, cases)[:, :steps]).T
+        for epoch in range(epochs + 1):
+            model = run.model(epoch)
+            top = _top(model, ids, focus)
+            alpha, scaffold, both = top.relevant[:, -1]
+            with torch.no_grad():
+                omega = model.decoder(top.hidden[-1]).softmax(-1)[:, spoken.settings.omega]
+            by_alpha, by_scaffold, _ = _relevant_probability(model, top, spoken.settings.omega)
+            apart = (both - alpha - scaffold).norm(dim=1) / both.norm(dim=1)
+            rows.append(
+                {
+                    "domain": domain,
+                    "epoch": epoch,
+                    "omega": omega.mean().item(),
+                    "omega_from_alpha": by_alpha,
+                    "omega_from_scaffold": by_scaffold,
+                    "interdependence": apart.mean().item(),
+                }
+            )
+    return rows
+
+
+def _consumed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+    model, length = run.model(epochs), spoken.settings.length
+    steps = CONTEXT + 1 + length
+    focus = torch.zeros(length + 1, steps, dtype=torch.bool)
+    for symbols in range(length + 1):
+        focus[symbols, CONTEXT : CONTEXT + 1 + symbols] = True
+    rows: list[Row] = []
+    for domain in DOMAINS:
+        top = _top(model, torch.from_numpy(spoken.cases(domain, cases)[:, :steps]).T, focus)
+        found = _relevant_probability(model, top, spoken.settings.omega)
+        rows += [
+            {"domain": domain, "symbols": symbols, "omega": omega} for symbols, omega in enumerate(found)
+        ]
+    return rows
+
+
+def _gradients(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+    ids = torch.from_numpy(spoken.cases("in", cases)).T.long()
+    rows: list[Row] = []
+    for epoch in range(epochs + 1):
+        model = run.model(epoch)
+        with torch.no_grad():
+            inputs = model.embedding(ids[:-1])
+        found = {}
+        for name, begin in (("whole", 0), ("omega", len(ids) - 2)):
+            hidden, losses = _losses(model, inputs, ids[1:])
+            gradient = torch.autograd.grad(losses[begin:].sum(), hidden)
+            found[name] = torch.cat(gradient).norm(dim=-1).mean(1)[CONTEXT:]
+        rows += [
+            {
+                "epoch": epoch,
+                "offset": offset,
+                **{name: norms[offset].item() for name, norms in found.items()},
+            }
+            for offset in range(spoken.settings.length + 1)
+        ]
+    return rows
+
+
+def _losses(
+    model: RecurrentModel, inputs: Float[Tensor, "steps cases units"], targets: Int[Tensor, "steps cases"]
+) -> tuple[list[Tensor], Float[Tensor, "steps cases"]]:
+    """The hidden state after each step, through each of which gradients flow, and the loss of each target."""
+    (lstm,) = model.lstms
+    state, hidden = None, []
+    for step in inputs.split(1):
+        output, state = lstm(step, state)
+        # the state handed on is the output itself: what comes later flows back through it
+        state = (output, state[1])
+        hidden.append(output)
+    logits = model.decoder(torch.cat(hidden))
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return hidden, losses.view_as(targets)
+
+
+def _top(model: RecurrentModel, ids: Int[Tensor, "steps cases"], focus: Tensor) -> decomposition.Decomposed:
+    with torch.no_grad():
+        return decomposition.decompose(model.lstms, model.embedding(ids), focus)[-1]
+
+
+def _relevant_probability(model: RecurrentModel, top: decomposition.Decomposed, word: int) -> list[float]:
+    """Mean probability of a word after the last step, by each focus set alone."""
+    logits = decomposition.logits(model.decoder, top.relevant[:, -1])
+    return logits.softmax(-1)[..., word].mean(1).tolist()
