@@ -107,6 +107,7 @@ class _Reader(NamedTuple):
     tags: tuple[str, ...] = ()  # the tags that documents bring along
     files: tuple[str, ...] = ()  # in downloads.SOURCES
     in_articles: bool = True  # whether there are articles to take the first of
+    in_parts: bool = False  # whether each article is of train, dev or test
 
 
 def load(
@@ -260,7 +261,8 @@ def _from_source(
     progress: Progress | None,
 ) -> Corpus:
     titles, parts, batches = [], [], []
-    total = reader.articles if articles is None else min(articles, reader.articles or articles)
+    wanted = articles and articles * (len(PARTS) if reader.in_parts else 1)
+    total = min(wanted or reader.articles, reader.articles) if reader.articles else wanted
     for about, batch in _batches(reader, articles=articles, annotate=annotate):
         batches.append(batch)
         titles += [document.title for document in about]
@@ -431,7 +433,9 @@ def _wikitext_2() -> _Reader:
                 yield from wikipedia.wikitext_lines(file, part)
 
     names = tuple(files.values())
-    return _Reader("wikitext-2", _fingerprint_of(*names), documents, 720, cut=False, files=names)
+    return _Reader(
+        "wikitext-2", _fingerprint_of(*names), documents, 720, cut=False, files=names, in_parts=True
+    )
 
 
 def _enwiki_2014() -> _Reader:
@@ -468,7 +472,15 @@ def _pmb() -> _Reader:
                 yield from tagged.pmb_layers(file, str(path), part)
 
     files = tuple(part_of)
-    return _Reader("pmb", _fingerprint_of(*files), documents, 10_715, tags=("sem", "sem_coarse"), files=files)
+    return _Reader(
+        "pmb",
+        _fingerprint_of(*files),
+        documents,
+        10_715,
+        tags=("sem", "sem_coarse"),
+        files=files,
+        in_parts=True,
+    )
 
 
 def _ewt() -> _Reader:
@@ -481,7 +493,9 @@ def _ewt() -> _Reader:
                 yield from tagged.ud_trees(file, str(path), part)
 
     names = tuple(files.values())
-    return _Reader("ewt", _fingerprint_of(*names), documents, 1174, tags=("pos", "tag"), files=names)
+    return _Reader(
+        "ewt", _fingerprint_of(*names), documents, 1174, tags=("pos", "tag"), files=names, in_parts=True
+    )
 
 
 def _fingerprint_of(*names: str) -> str:

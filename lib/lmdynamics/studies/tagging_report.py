@@ -74,7 +74,9 @@ def example(found: Taggers) -> pd.DataFrame:
     part = text.test
     lengths = np.diff(part.sentences)
     unknown = np.add.reduceat(part.ids == 0, part.sentences[:-1])
-    (fit,) = np.nonzero((lengths >= 8) & (lengths <= 10) & (unknown == 0))
+    letters = np.array([word.isalpha() for word in text.corpus.words])[text.corpus.tokens[part.source]]
+    others = np.add.reduceat(~letters, part.sentences[:-1], dtype=np.int64)
+    (fit,) = np.nonzero((lengths >= 8) & (lengths <= 10) & (unknown == 0) & (others <= 1))
     if not len(fit):
         fit = np.flatnonzero(lengths == lengths.min())
     begin, end = part.sentences[fit[0]], part.sentences[fit[0] + 1]
