@@ -6,7 +6,7 @@ linear by Shapley's rule, its bias staying where it is; the two parts always add
 only the relevant part is computed, beside the true gates, which all focus sets share.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -280,3 +280,32 @@ def _nonlinear(gate_inputs: Tensor) -> Tensor:
     torch.sigmoid(gate_inputs[..., :two], out=out[..., :two])
     torch.tanh(gate_inputs[..., two:], out=out[..., two:])
     return out
+
+
+def linearised(
+    function: Callable[[Tensor], Tensor],
+    relevant: Float[Tensor, "*axes"],
+    whole: Float[Tensor, "*axes"],
+    bias: Float[Tensor, "*bias"],
+) -> Float[Tensor, "*axes"]:
+    """The share of one term in a function of a sum: Shapley's value, the bias staying where it is.
+
+    Parameters
+    ----------
+    function
+        Of the gate: logistic or hyperbolic tangent.
+    relevant
+        The term.
+    whole
+        The sum of all terms, `relevant` and `bias` included.
+    bias
+        The term that is always there.
+
+    Returns
+    -------
+    torch.Tensor
+        What the function gains by the term, mean over both orders in which it and the rest can be added to
+        the bias. It and the rest's share, and the function of the bias, add up to the function of the sum.
+    """
+    gained = function(relevant + bias) - function(bias)
+    return 0.5 * (gained + function(whole) - function(whole - relevant))

@@ -84,7 +84,10 @@ class PairSums:
         weights[1:] = self._random.poisson(size=(REPLICATES, sentences))
         edges = np.minimum(pairs.syntactic, MOST_EDGES) - 1
         stratum = np.ravel_multi_index((pairs.sequential - 1, edges, pairs.classes), self._shape)
-        for sums, values in ((self._counts, np.ones(len(stratum))), (self._totals, pairs.values)):
+        for sums, values in (
+            (self._counts, np.ones(len(stratum))),
+            (self._totals, pairs.values.astype(np.float64)),
+        ):
             of_sentence = sparse.coo_array(
                 (values, (pairs.sentences, stratum)), shape=(sentences, sums.shape[1])
             )
@@ -145,12 +148,14 @@ class PairSums:
             raise ValueError(f"levels are {', '.join(LEVELS)}, got {', '.join(sorted(unknown))}")
         others = tuple(1 + n for n, level in enumerate(LEVELS) if level not in levels)
         counts, totals = (sums.reshape(-1, *self._shape).sum(others) for sums in (self._counts, self._totals))
+        if not levels:
+            counts, totals = counts[:, None], totals[:, None]
         places = np.nonzero(counts[0])
         counts, totals = counts[:, *places], totals[:, *places]
         with np.errstate(invalid="ignore"):
             means = totals / counts
         kept = [level for level in LEVELS if level in levels]
-        table = pd.DataFrame(dict(zip(kept, places, strict=True)))
+        table = pd.DataFrame(dict(zip(kept, places, strict=bool(kept))))
         for level in kept:
             table[level] = table[level].map(CLASSES.__getitem__) if level == "classes" else table[level] + 1
         low, high = _interval(means)
@@ -190,9 +195,11 @@ class PairSums:
         for feature in FEATURES:
             at = self._place(feature)
             both = count * self._products[:, at, -1] - sums[:, at] * sums[:, -1]
-            spread = [np.maximum(count * squares[:, n] - sums[:, n] ** 2, 0) for n in (at, -1)]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                found = both / np.sqrt(spread[0] * spread[1])
+            spread = [count * squares[:, n] - sums[:, n] ** 2 for n in (at, -1)]
+            # what rounding leaves of no spread is none
+            varies = [own > 1e-12 * count * squares[:, n] for own, n in zip(spread, (at, -1), strict=True)]
+            found = np.full(len(both), np.nan)
+            np.divide(both, np.sqrt(np.abs(spread[0] * spread[1])), out=found, where=varies[0] & varies[1])
             (low,), (high,) = _interval(found[:, None])
             rows.append({"feature": feature, "correlation": found[0], "low": low, "high": high})
         return pd.DataFrame(rows)

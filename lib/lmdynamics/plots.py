@@ -39,6 +39,8 @@ TASKS = {
     "topic": "#1f9d55",
 }
 """Colour of each tagging task (after Paul Tol's muted scheme)."""
+CLASSES = {"open": "#0072b2", "closed": "#d55e00", "mixed": "#7f7f7f"}
+"""Colour of each pair of word classes."""
 MEASURES = {
     "svcca": "SVCCA similarity",
     "svcca_singular_values": "SVCCA, singular values",
@@ -47,6 +49,12 @@ MEASURES = {
     "rsa": "RSA",
     "accuracy": "accuracy of probes",
     "test_perplexity": "perplexity on the test part",
+    "interdependence": "interdependence",
+    "mean": "interdependence",
+    "omega": "probability of ω",
+    "omega_from_alpha": "probability of ω by α alone",
+    "omega_from_scaffold": "probability of ω by the scaffold alone",
+    "whole": "norm of the gradient",
 }
 """Label of an axis by column of a table."""
 
@@ -309,6 +317,204 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=MEASURES["svcca"], col=1)
     return interactive(figure)
+
+
+def by_distance(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw mean interdependence by sequential distance: seeds thin, their mean thick.
+
+    Parameters
+    ----------
+    table
+        Rows `seed, sequential, mean`.
+    ax
+        Where to draw.
+    """
+    lines = table.pivot_table(index="sequential", columns="seed", values="mean")
+    ax.plot(lines.index, lines, color=LAYERS["h1"], linewidth=0.7, alpha=0.5)
+    ax.plot(lines.index, lines.mean(axis=1), color=LAYERS["h1"], linewidth=2.2, marker="o", markersize=4)
+    ax.set(xlabel="sequential distance, in words", ylabel=MEASURES["mean"])
+    return ax
+
+
+def by_edges(table: pd.DataFrame, axes: Iterable[Axes], *, least: int) -> list[Axes]:
+    """Draw mean interdependence by syntactic distance, a panel for each sequential distance.
+
+    Parameters
+    ----------
+    table
+        Rows `seed, sequential, syntactic, classes, pairs, mean, low, high`.
+    axes
+        One for each sequential distance from 1; more distances than panels are left out.
+    least
+        Pairs that a stratum needs to be drawn.
+
+    Returns
+    -------
+    list of matplotlib.axes.Axes
+        Lines are means over seeds, bands the 95 % interval over sentences, its ends averaged over seeds.
+    """
+    axes = list(axes)
+    cells = table[table["pairs"] >= least]
+    for sequential, ax in enumerate(axes, start=1):
+        for classes, colour in CLASSES.items():
+            rows = cells[(cells["sequential"] == sequential) & (cells["classes"] == classes)]
+            means = rows.groupby("syntactic")[["mean", "low", "high"]].mean()
+            ax.fill_between(means.index, means["low"], means["high"], color=colour, alpha=0.2, linewidth=0)
+            ax.plot(means.index, means["mean"], color=colour, marker="o", markersize=3, label=classes)
+        place = ax.get_subplotspec()
+        ax.set(
+            title="neighbours" if sequential == 1 else f"{sequential} words apart",
+            xlabel="syntactic distance" if place is None or place.is_last_row() else "",
+            ylabel=MEASURES["mean"] if place is None or place.is_first_col() else "",
+        )
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(CLASSES))
+    return axes
+
+
+def by_length(table: pd.DataFrame, ax: Axes, *, x: str, y: str, legend: bool = True) -> Axes:
+    """Draw a column for each length of scaffold, unfamiliar ones solid, familiar ones dashed.
+
+    Parameters
+    ----------
+    table
+        Rows `length, familiar, seed`, and both columns.
+    ax
+        Where to draw.
+    x, y
+        Columns.
+    legend
+        Whether to name the lines.
+    """
+    lengths = sorted(table["length"].unique())
+    shades = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(lengths)))
+    for (length, colour), familiar in product(zip(lengths, shades, strict=True), (False, True)):
+        rows = table[(table["length"] == length) & (table["familiar"] == familiar)]
+        lines = rows.pivot_table(index=x, columns="seed", values=y)
+        if lines.empty:
+            continue
+        style = "--" if familiar else "-"
+        label = f"{length} symbols{', familiar' if familiar else ''}"
+        ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.4, linestyle=style)
+        ax.plot(lines.index, lines.mean(axis=1), color=colour, linewidth=2, linestyle=style, label=label)
+    ax.set(xlabel=x, ylabel=MEASURES.get(y, y))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if legend:
+        ax.legend(fontsize="small")
+    return ax
+
+
+def rarity(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the probability of ω by α alone (solid) and by the scaffold alone (dotted), by number of rules.
+
+    Parameters
+    ----------
+    table
+        Rows `length, rules, seed, omega_from_alpha, omega_from_scaffold`.
+    ax
+        Where to draw; its ordinate becomes logarithmic.
+    """
+    numbers = sorted(table["rules"].unique())
+    shades = mpl.colormaps["plasma"](np.linspace(0.1, 0.75, len(numbers)))
+    columns: dict[str, Line] = {"omega_from_alpha": "-", "omega_from_scaffold": ":"}
+    for (rules, colour), (column, line) in product(zip(numbers, shades, strict=True), columns.items()):
+        lines = table[table["rules"] == rules].pivot_table(index="length", columns="seed", values=column)
+        focus = "α" if line == "-" else "scaffold"
+        ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.5, linestyle=line)
+        mean = lines.mean(axis=1)
+        ax.plot(mean.index, mean, color=colour, linestyle=line, marker="o", label=f"{focus}, {rules:,} rules")
+    ax.set(xlabel="symbols in the scaffold", ylabel="probability of ω, by parts", yscale="log")
+    ax.set_xticks(sorted(table["length"].unique()))
+    ax.minorticks_off()
+    ax.legend(fontsize="small")
+    return ax
+
+
+def sentence_explorer(table: pd.DataFrame) -> go.Figure:
+    """An interactive figure of the interdependence of all words of a sentence, beside its tree.
+
+    Parameters
+    ----------
+    table
+        Rows `sentence, left, right, left_word, right_word, left_head, right_head, interdependence`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        A menu chooses the sentence; hovering names the words, their value and whether an edge joins them.
+    """
+    figure = make_subplots(rows=2, row_heights=[0.3, 0.7], vertical_spacing=0.02, shared_xaxes=True)
+    chosen, menu = list(dict.fromkeys(table["sentence"])), []
+    for sentence in chosen:
+        pairs = table[table["sentence"] == sentence]
+        count = int(pairs["right"].max()) + 1
+        words, heads = [""] * count, [0] * count
+        grid, joined = np.full((count, count), np.nan), np.full((count, count), "", object)
+        for pair in pairs.itertuples():
+            words[pair.left], words[pair.right] = pair.left_word, pair.right_word
+            heads[pair.left], heads[pair.right] = pair.left_head, pair.right_head
+            grid[pair.left, pair.right] = round(pair.interdependence, 4)
+            if pair.left_head == pair.right or pair.right_head == pair.left:
+                joined[pair.left, pair.right] = "<br>joined by an edge"
+        x, y = _arcs(heads)
+        figure.add_scatter(
+            x=x, y=y, mode="lines", line={"color": "#808080", "width": 1.5}, hoverinfo="skip",
+            showlegend=False, visible=sentence == chosen[0], row=1, col=1,
+        )  # fmt: skip
+        figure.add_heatmap(
+            z=grid,
+            customdata=joined,
+            text=[[f"{one} … {other}" for other in words] for one in words],
+            colorscale="Viridis",
+            colorbar={"title": "DI", "len": 0.65, "y": 0.3, "thickness": 12},
+            hovertemplate="<b>%{text}</b><br>interdependence %{z:.3f}%{customdata}<extra></extra>",
+            hoverongaps=False,
+            visible=sentence == chosen[0],
+            row=2,
+            col=1,
+        )
+        layout = {
+            "xaxis.range": [-0.5, count - 0.5],
+            "xaxis2.range": [-0.5, count - 0.5],
+            "xaxis2.tickangle": -60,
+            "yaxis2.range": [count - 0.5, -0.5],
+        }
+        for axis in ("xaxis2", "yaxis2"):
+            layout |= {f"{axis}.tickvals": list(range(count)), f"{axis}.ticktext": words}
+        shown = [other == sentence for other in chosen for _ in range(2)]
+        label = " ".join(words)
+        menu.append(
+            {
+                "label": label if len(label) <= 60 else label[:57] + "…",
+                "method": "update",
+                "args": [{"visible": shown}, layout],
+            }
+        )
+    interactive(figure).update_layout(
+        updatemenus=[{"buttons": menu, "x": 0, "y": 1.12, "xanchor": "left", "yanchor": "bottom"}],
+        height=640,
+    )
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False)
+    figure.update_yaxes(visible=False, row=1, col=1)
+    figure.update_xaxes(showticklabels=False, row=1, col=1)
+    figure.update_layout(menu[0]["args"][1])
+    return figure
+
+
+def _arcs(heads: list[int]) -> tuple[list[float | None], list[float | None]]:
+    """Half ellipses from each word to its head, with gaps between them."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    turn = np.linspace(0, np.pi, 25)
+    for word, head in enumerate(heads):
+        if word != head:
+            x += [*((word + head) / 2 - (head - word) / 2 * np.cos(turn)), None]
+            y += [*(abs(head - word) ** 0.7 * np.sin(turn)), None]
+    return x, y
 
 
 def interactive(figure: go.Figure) -> go.Figure:

@@ -21,7 +21,7 @@ from lmdynamics import plots
 from lmdynamics.provenance import code_fingerprint, provenance
 from lmdynamics.settings import SCALES, Scale, scale
 
-STUDIES = ("chapter_4",)
+STUDIES = ("chapter_4", "chapter_5")
 """Modules of `studies` that have a `study` to record."""
 PICTURES = {"chapter_4": plots.settling}
 """What is drawn of a study beside its tables, for the README."""

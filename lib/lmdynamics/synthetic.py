@@ -112,13 +112,14 @@ class Language:
         part
             A name that tells this text from others of the same language.
         share
-            Of all the counts in the settings.
+            Of all the counts in the settings; where rounded rules and phrases fill more, of the tokens too.
         """
         settings, phrases = self.settings, self.phrases
         random = self._random(1, *part.encode())
         rules = round(settings.rules * share)
         alone = round(settings.phrases * settings.repetitions * share) if settings.familiar else 0
-        singles = round(settings.tokens * share) - rules * (settings.length + 2) - alone * settings.length
+        filled = rules * (settings.length + 2) + alone * settings.length
+        singles = max(0, round(settings.tokens * share) - filled)
         kinds = random.permutation(np.repeat([0, 1, 2], [rules, alone, singles]))
         lengths = np.array([settings.length + 2, settings.length, 1])[kinds]
         begins = np.cumsum(lengths) - lengths
@@ -152,7 +153,10 @@ class Language:
         found = random.integers(settings.types, size=(number, CONTEXT + settings.length + 2), dtype=np.int32)
         found[:, CONTEXT], found[:, -1] = settings.alpha, settings.omega
         if domain == "in":
-            found[:, CONTEXT + 1 : -1] = self.phrases[np.arange(number) % settings.phrases]
+            scaffolds = self.phrases[
+                : settings.rules
+            ]  # where there are fewer rules, the others serve in none
+            found[:, CONTEXT + 1 : -1] = scaffolds[np.arange(number) % len(scaffolds)]
         return found
 
     def _random(self, *purpose: int) -> np.random.Generator:

@@ -1,15 +1,23 @@
-"""All tables of chapter 5."""
+"""All tables of chapter 5, and the small ones that its page shows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from lmdynamics import runs
-from lmdynamics.settings import Scale
+from lmdynamics.models import ModelSettings
+from lmdynamics.settings import THESIS, Scale
 from lmdynamics.studies import language_models, scaffolds, syntax
 from lmdynamics.studies.language_models import parallel
+from lmdynamics.synthetic import Language
+
+TREEBANKS = ("ewt",)
+"""Corpora with trees of their own: language models read other text, that of the thesis scale."""
 
 
 def study(scale: Scale) -> dict[str, pd.DataFrame]:
-    """Train the models of English and of synthetic languages, side by side, and return the tables by name.
+    """Train the models of English and of made-up languages, side by side, and return the tables by name.
 
     Returns
     -------
@@ -28,3 +36,126 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
         "consumed": scaffolds.consumed(learnt),
         "gradients": scaffolds.gradients(learnt),
     }
+
+
+def varied(
+    scale: Scale,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+    epochs: int | None = None,
+    seeds: Sequence[int] | None = None,
+    tokens: int | None = None,
+    lengths: Sequence[int] | None = None,
+    rule_epochs: int | None = None,
+) -> Scale:
+    """Return a scale with some settings exchanged; None keeps the scale's own."""
+    english, rules = scale.english, scale.scaffolds
+    if corpus in TREEBANKS:
+        read = replace(THESIS.english.corpus, min_count=english.corpus.min_count)
+        english = replace(english, corpus=read, treebank=corpus)
+    elif corpus is not None:
+        english = replace(
+            english, corpus=replace(english.corpus, corpus=corpus, annotate=True), treebank=None
+        )
+    if articles is not None:
+        english = replace(english, corpus=replace(english.corpus, articles=articles))
+    if epochs is not None:
+        english = replace(english, training=replace(english.training, epochs=epochs))
+    if tokens is not None:
+        english = replace(english, tokens=tokens)
+    if lengths is not None:
+        rules = replace(rules, lengths=tuple(lengths))
+    if rule_epochs is not None:
+        rules = replace(rules, training=replace(rules.training, epochs=rule_epochs))
+    return replace(
+        scale, english=english, scaffolds=rules, seeds=scale.seeds if seeds is None else tuple(seeds)
+    )
+
+
+def described(scale: Scale) -> pd.DataFrame:
+    """What a scale trains and measures, beside the paper's own numbers (thesis chapter 5, sections 2 to 4).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per property: `this run` and `paper`, as text.
+    """
+    text = language_models.prepared(syntax.as_scale(scale))
+    parsed = syntax.sentences(text, scale.english)
+    english, rules = scale.english, scale.scaffolds
+    wanted = THESIS.scaffolds.language
+    rows = {
+        "English models read": (f"{text.corpus.name}, {len(text.train.ids):,} tokens", "wikitext-2"),
+        "their shape": tuple(_shape(each.english.model) for each in (scale, THESIS)),
+        "vocabulary": (f"{len(text.vocabulary):,} words", "–"),
+        "epochs": (f"{english.training.epochs}", "–"),
+        "parsed sentences": (
+            f"{parsed.corpus.name}, {len(parsed.offsets) - 1:,} sentences, {len(parsed.ids):,} tokens",
+            "English-EWT",
+        ),
+        "trees": ("gold" if english.treebank else "spaCy's", "gold"),
+        "made-up languages": tuple(
+            f"{each.types:,} types, {each.tokens:,} tokens" for each in (rules.language, wanted)
+        ),
+        "occurrences of the rule": tuple(
+            f"{each.rules:,}, around {each.phrases} scaffolds" for each in (rules.language, wanted)
+        ),
+        "familiar phrases alone": tuple(
+            f"{each.repetitions:,} times each" for each in (rules.language, wanted)
+        ),
+        "their models": tuple(_shape(each.scaffolds.model) for each in (scale, THESIS)),
+        "step, epochs": tuple(
+            f"{each.learning_rate:g}, {each.epochs}" for each in (rules.training, THESIS.scaffolds.training)
+        ),
+        "seeds": (", ".join(map(str, scale.seeds)), "–"),
+        "scale": (scale.name, THESIS.name),
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "paper"])
+
+
+def _shape(model: ModelSettings) -> str:
+    return f"{model.layers} × {model.units} units"
+
+
+def examples(scale: Scale) -> dict[str, Language]:
+    """Return an unfamiliar and a familiar language of a scale, by what they are called."""
+    length = scale.scaffolds.lengths[len(scale.scaffolds.lengths) // 2]
+    wanted = {"unfamiliar": False, "familiar": True}
+    return {
+        name: scaffolds.language(
+            scale, scaffolds.Key(length, familiar, scale.scaffolds.language.rules, scale.seeds[0])
+        )
+        for name, familiar in wanted.items()
+    }
+
+
+def explained(correlations: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """What goes with interdependence, alone and with all else held constant, means over seeds.
+
+    Parameters
+    ----------
+    correlations, effects
+        Of those tables, the rows of one epoch and one convention.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per feature of a pair: its `correlation` with interdependence, and its `coefficient` in a
+        regression with a constant for each sequential distance, each with its interval over sentences, the
+        ends averaged over seeds.
+    """
+    columns = {}
+    for table, value in ((correlations, "correlation"), (effects, "coefficient")):
+        means = table.groupby("feature", sort=False)[[value, "low", "high"]].mean()
+        columns[value] = means[value].map("{:+.4f}".format)
+        columns[f"95 % interval of the {value}"] = means.apply(
+            lambda row: f"{row['low']:+.4f} to {row['high']:+.4f}", axis=1
+        )
+    found = pd.DataFrame(columns).reindex(list(columns["correlation"].index)).fillna("–")
+    return found.rename_axis("feature").reset_index()
+
+
+def found_edges(attachment: pd.DataFrame) -> pd.DataFrame:
+    """Share of edges that each kind of weights finds, and its interval over sentences, means over seeds."""
+    return attachment.groupby("weights", sort=False)[["found", "low", "high"]].mean().reset_index()

@@ -1,173 +1,11 @@
-"""The thesis's findings as objects: a statement, its source, and a margin that a table decides.
+"""Findings of chapter 4: layers, seeds, probes and taggers."""
 
-A margin is one number, positive where the finding shows. The verdict follows from its 95 % interval over
-seeds: the finding *holds* where the whole interval is above 0, *does not hold* where it is below, and is
-*open* where it spans 0 or there are too few seeds for an interval. Where the table has nothing to decide by,
-it is *not tested*.
-
-The interval is the jackknife's: the margin is computed anew without each seed in turn, and Student's t is
-taken of the pseudo-values (Tukey 1958). For a mean over seeds that is the usual interval of a mean; it
-remains valid where seeds are compared with one another, and their pairs are not independent.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from typing import Literal
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from pandas.io.formats.style import Styler
-from scipy import stats
 
-Outcome = Literal["holds", "does not hold", "open", "not tested"]
-Margin = Callable[..., float]
-"""Of one table or several; positive where a finding shows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One finding of the thesis."""
-
-    statement: str
-    """In our words."""
-    source: str
-    """Section and figure."""
-    tables: tuple[str, ...]
-    """Names of the tables, among its study's, that decide it."""
-    margin: Margin
-    """Of these tables: positive where the finding shows; NaN where there is nothing to decide by."""
-    measured_as: str
-    """What the margin is, for a reader."""
-    among: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
-    """Keeps the seeds that have something to decide by."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a table says of a claim."""
-
-    claim: Claim
-    outcome: Outcome
-    margin: float
-    low: float
-    high: float
-    """Ends of the 95 % interval over seeds; NaN where there is none."""
-    seeds: int
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<div class="verdict {self.outcome.replace(" ", "-")}"><p><strong>{self.outcome.capitalize()}.'
-            f"</strong> {escape(self.claim.statement)} <em>({escape(self.claim.source)})</em></p>"
-            f"<p>{escape(self.numbers)}</p></div>"
-        )
-
-    @property
-    def numbers(self) -> str:
-        """Margin, interval and number of seeds, as a sentence."""
-        if self.outcome == "not tested":
-            return f"Margin ({self.claim.measured_as}): nothing in this run to measure it by."
-        known = np.isfinite(self.low)
-        interval = f"95 % interval {self.low:+.3f} to {self.high:+.3f}" if known else "no interval"
-        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
-        return f"Margin ({self.claim.measured_as}): {self.margin:+.3f}, {interval} over {seeds}."
-
-
-def verdict(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
-    """What the tables of a study say of a claim.
-
-    Parameters
-    ----------
-    name
-        Key in `CLAIMS`.
-    tables
-        By name, as the study of the claim's chapter returns them.
-
-    Raises
-    ------
-    ValueError
-        If there is no such claim, or its table is missing.
-    """
-    if name not in CLAIMS:
-        raise ValueError(f"a claim is one of {', '.join(CLAIMS)}, got {name!r}")
-    return judged(CLAIMS[name], tables)
-
-
-def judged(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Verdict:
-    """What the tables of a study say of a claim, by the rule that the module states."""
-    if missing := [name for name in claim.tables if name not in tables]:
-        raise ValueError(f"the claim needs the table {missing[0]!r}, got {', '.join(tables) or 'none'}")
-    found = [claim.among(tables[name]) for name in claim.tables]
-    margin, seeds = claim.margin(*found), sorted(set.intersection(*(set(table["seed"]) for table in found)))
-    if np.isnan(margin):
-        return Verdict(claim, "not tested", margin, np.nan, np.nan, 0)
-    without = np.array(
-        [claim.margin(*(_without(table, seed) for table in found)) for seed in seeds if len(seeds) > 1]
-    )
-    half = half_interval(len(seeds) * margin - (len(seeds) - 1) * without)
-    low, high = margin - half, margin + half
-    outcome: Outcome = "holds" if low > 0 else "does not hold" if high < 0 else "open"
-    return Verdict(claim, outcome, margin, low, high, len(seeds))
-
-
-def _without(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The table as if a seed had not been run, neither for itself nor to be compared with."""
-    own = [column for column in ("seed", "other_seed") if column in table.columns]
-    return table[(table[own] != seed).all(axis=1)]
-
-
-def half_interval(values: Float[np.ndarray, " seeds"]) -> float:
-    """Half of the 95 % interval of a mean over seeds; NaN for fewer than two or where one is missing."""
-    count = len(values)
-    if count < 2:
-        return np.nan
-    return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
-
-
-def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The verdicts on all claims that the tables can decide.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per claim: `finding, margin, low, high` (ends of the interval), `seeds, verdict, source`.
-    """
-    verdicts = [judged(claim, tables) for claim in CLAIMS.values() if set(claim.tables) <= tables.keys()]
-    return pd.DataFrame(
-        [
-            {
-                "finding": verdict.claim.statement,
-                "margin": verdict.margin,
-                "low": verdict.low,
-                "high": verdict.high,
-                "seeds": verdict.seeds,
-                "verdict": verdict.outcome,
-                "source": verdict.claim.source,
-            }
-            for verdict in verdicts
-        ]
-    )
-
-
-def listed(tables: Mapping[str, pd.DataFrame]) -> Styler:
-    """The verdicts on all claims that the tables can decide, as a table for a page."""
-    rows = overview(tables)
-    source = rows["source"].map(escape)
-    shown = pd.DataFrame(
-        {
-            "finding": rows["finding"].map(escape) + "<br><small>" + source + "</small>",
-            "verdict": rows["verdict"],
-            "margin": rows["margin"].map("{:+.3f}".format),
-            "95 % interval": [
-                f"{low:+.3f} to {high:+.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)
-            ],
-            "seeds": rows["seeds"],
-        }
-    )
-    shown.loc[rows["margin"].isna(), "margin"] = "–"
-    shown.loc[rows["low"].isna(), "95 % interval"] = "–"
-    return shown.style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+from lmdynamics.judging import Claim, Margin
 
 
 def _compared(table: pd.DataFrame, comparison: str, *, epoch: int | None = None) -> pd.Series:
@@ -226,33 +64,6 @@ def _dip(table: pd.DataFrame) -> float:
     falls = -ordered.groupby("seed")["test_loss"].diff()
     after = ordered.groupby("seed")["rescaled"].shift(fill_value=False).astype(bool)
     return falls.where(after).groupby(ordered["seed"]).mean().mean()
-
-
-def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """The verdicts on the claims about taggers, were they decided by other measures of similarity.
-
-    Parameters
-    ----------
-    trajectories
-        The table of that name.
-    measures
-        Its columns to decide by.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per claim: `finding`, and for each measure verdict and margin as text.
-    """
-    rows = []
-    for claim in CLAIMS.values():
-        if claim.tables == ("trajectories",):
-            row = {"finding": claim.statement}
-            for measure in measures:
-                found = judged(claim, {"trajectories": trajectories.assign(svcca=trajectories[measure])})
-                tested = found.outcome != "not tested"
-                row[measure] = f"{found.outcome} ({found.margin:+.2f})" if tested else found.outcome
-            rows.append(row)
-    return pd.DataFrame(rows)
 
 
 RECURRENT = ("h1", "h2")
@@ -500,4 +311,4 @@ CLAIMS = {
         "where it is smallest",
     ),
 }
-"""All findings, by name; the chapter that tests one prints its verdict."""
+"""By name."""

@@ -1,0 +1,169 @@
+"""The thesis's findings as objects: a statement, its source, and a margin that a table decides.
+
+A margin is one number, positive where the finding shows. The verdict follows from its 95 % interval over
+seeds: the finding *holds* where the whole interval is above 0, *does not hold* where it is below, and is
+*open* where it spans 0 or there are too few seeds for an interval. Where the table has nothing to decide by,
+it is *not tested*.
+
+The interval is the jackknife's: the margin is computed anew without each seed in turn, and Student's t is
+taken of the pseudo-values (Tukey 1958). For a mean over seeds that is the usual interval of a mean; it
+remains valid where seeds are compared with one another, and their pairs are not independent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from html import escape
+from itertools import product
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from lmdynamics.claims import chapter_4, chapter_5
+from lmdynamics.decomposition import BIAS, INTERACTIONS, Convention
+from lmdynamics.judging import Claim, Margin, Outcome, Verdict, half_interval, judged
+
+__all__ = [
+    "CLAIMS",
+    "Claim",
+    "Margin",
+    "Outcome",
+    "Verdict",
+    "half_interval",
+    "judged",
+    "listed",
+    "overview",
+    "under_conventions",
+    "under_measures",
+    "verdict",
+]
+
+CLAIMS = {**chapter_4.CLAIMS, **chapter_5.CLAIMS}
+"""All findings, by name; the chapter that tests one prints its verdict."""
+
+
+def verdict(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+    """What the tables of a study say of a claim.
+
+    Parameters
+    ----------
+    name
+        Key in `CLAIMS`.
+    tables
+        By name, as the study of the claim's chapter returns them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such claim, or its table is missing.
+    """
+    if name not in CLAIMS:
+        raise ValueError(f"a claim is one of {', '.join(CLAIMS)}, got {name!r}")
+    return judged(CLAIMS[name], tables)
+
+
+def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The verdicts on all claims that the tables can decide.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per claim: `finding, margin, low, high` (ends of the interval), `seeds, verdict, source`.
+    """
+    verdicts = [judged(claim, tables) for claim in CLAIMS.values() if set(claim.tables) <= tables.keys()]
+    return pd.DataFrame(
+        [
+            {
+                "finding": verdict.claim.statement,
+                "margin": verdict.margin,
+                "low": verdict.low,
+                "high": verdict.high,
+                "seeds": verdict.seeds,
+                "verdict": verdict.outcome,
+                "source": verdict.claim.source,
+            }
+            for verdict in verdicts
+        ]
+    )
+
+
+def listed(tables: Mapping[str, pd.DataFrame]) -> Styler:
+    """The verdicts on all claims that the tables can decide, as a table for a page."""
+    rows = overview(tables)
+    source = rows["source"].map(escape)
+    shown = pd.DataFrame(
+        {
+            "finding": rows["finding"].map(escape) + "<br><small>" + source + "</small>",
+            "verdict": rows["verdict"],
+            "margin": rows["margin"].map("{:+.3f}".format),
+            "95 % interval": [
+                f"{low:+.3f} to {high:+.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)
+            ],
+            "seeds": rows["seeds"],
+        }
+    )
+    shown.loc[rows["margin"].isna(), "margin"] = "–"
+    shown.loc[rows["low"].isna(), "95 % interval"] = "–"
+    return shown.style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+
+
+def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """The verdicts on the claims about taggers, were they decided by other measures of similarity.
+
+    Parameters
+    ----------
+    trajectories
+        The table of that name.
+    measures
+        Its columns to decide by.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per claim: `finding`, and for each measure verdict and margin as text.
+    """
+    rows = []
+    for claim in CLAIMS.values():
+        if claim.tables == ("trajectories",):
+            row = {"finding": claim.statement}
+            for measure in measures:
+                found = judged(claim, {"trajectories": trajectories.assign(svcca=trajectories[measure])})
+                row[measure] = _briefly(found, 2)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The verdicts on the claims about English, were they decided by other conventions of decomposition.
+
+    Parameters
+    ----------
+    tables
+        Those of `studies.syntax`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per claim, its statement the index; columns are what becomes of the product of biases, and of
+        interactions; verdict and margin as text.
+    """
+    default = asdict(Convention())
+    rows: list[pd.Series] = []
+    for claim in CLAIMS.values():
+        if not all("interactions" in tables.get(name, ()) for name in claim.tables):
+            continue
+        row: dict[tuple[str, str], str] = {}
+        for bias, interactions in product(BIAS, INTERACTIONS):
+            convention = Convention(bias=bias, interactions=interactions)
+            rows_of = {
+                name: chapter_5.usual(tables[name], convention).assign(**default) for name in claim.tables
+            }
+            found = judged(claim, rows_of)
+            row[bias.replace("_", " "), interactions] = _briefly(found, 3)
+        rows.append(pd.Series(row, name=claim.statement))
+    return pd.DataFrame(rows).rename_axis(columns=["bias × bias", "relevant × irrelevant"])
+
+
+def _briefly(verdict: Verdict, digits: int) -> str:
+    if verdict.outcome == "not tested":
+        return verdict.outcome
+    return f"{verdict.outcome} ({verdict.margin:+.{digits}f})"

@@ -1,0 +1,147 @@
+"""Drawings that explain: no data but made-up or sampled text."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Polygon
+
+from lmdynamics import plots
+from lmdynamics.decomposition import linearised
+from lmdynamics.synthetic import Language
+
+RULE, SCAFFOLD, PHRASE, PLAIN = "#c0392b", "#2e8b57", "#a9d5bd", "#e8e8e8"
+"""Colours of α and ω, of a scaffold, of a phrase outside the rule, and of single random symbols."""
+
+
+def samples(languages: Mapping[str, Language], axes: Sequence[Axes], *, symbols: int = 16) -> Sequence[Axes]:
+    """Draw stretches of the training part and test cases of languages (thesis chapter 5, figure 6).
+
+    Parameters
+    ----------
+    languages
+        Two, by name.
+    axes
+        Four: one for the training part of each, then out-domain and in-domain test cases of the first.
+    symbols
+        How many to a row.
+    """
+    for (name, language), ax in zip(languages.items(), axes[:2], strict=True):
+        text, length = language.text(), language.settings.length
+        kinds = np.zeros(len(text.ids), int)
+        for places, kind in ((text.alone, 1), (text.openings + 1, 2)):
+            kinds[(places[:, None] + np.arange(length)).ravel()] = kind
+        kinds[text.openings] = kinds[text.openings + length + 1] = 3
+        starts = text.openings[np.linspace(3, len(text.openings) - 4, 3).astype(int)] - 4
+        rows = [slice(max(0, start), max(0, start) + symbols) for start in starts]
+        _draw(ax, language, [text.ids[row] for row in rows], [kinds[row] for row in rows])
+        ax.set_title(f"{name}: training part", loc="left", fontsize="medium")
+    first = next(iter(languages.values()))
+    for domain, ax in zip(("out", "in"), axes[2:], strict=True):
+        cases = first.cases(domain, 3)[:, -symbols:]
+        kinds = np.where(cases >= first.settings.alpha, 3, 0)
+        kinds[:, -first.settings.length - 1 : -1] = 2
+        _draw(ax, first, list(cases), list(kinds))
+        ax.set_title(f"test cases, {domain}-domain", loc="left", fontsize="medium")
+    return axes
+
+
+def _draw(ax: Axes, language: Language, texts: list[np.ndarray], kinds: list[np.ndarray]) -> None:
+    words = language.settings.words
+    for row, (ids, of_ids) in enumerate(zip(texts, kinds, strict=True)):
+        for place, (symbol, kind) in enumerate(zip(ids, of_ids, strict=True)):
+            colour = (PLAIN, PHRASE, SCAFFOLD, RULE)[kind]
+            ax.text(
+                place, -row, words[symbol].removeprefix("s"), ha="center", va="center", fontsize=8,
+                color="white" if kind > 1 else "#222222", bbox={"facecolor": colour, "edgecolor": "none"},
+            )  # fmt: skip
+    ax.set(xlim=(-0.8, len(texts[0]) - 0.2), ylim=(-len(texts) + 0.4, 0.6))
+    ax.axis("off")
+
+
+def scaffolding(axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw a rule around a familiar span and around an unfamiliar one (thesis chapter 5, figure 5).
+
+    Parameters
+    ----------
+    axes
+        Two, one below the other.
+    """
+    words = ("either", "Socrates", "is", "mortal", "or")
+    titles = ("familiar: a known constituent is built upon", "unfamiliar: the rule is learnt by itself")
+    for ax, title in zip(axes, titles, strict=True):
+        familiar = title.startswith("familiar")
+        for place, word in enumerate(words):
+            colour = RULE if place in (0, 4) else SCAFFOLD if familiar else "#555555"
+            ax.text(place, 0, word, ha="center", va="center", color=colour, fontsize=12)
+        turn = np.linspace(0, np.pi, 40)
+        if familiar:
+            ax.add_patch(Polygon([(0.6, 0.3), (3.4, 0.3), (2, 1.0)], facecolor=SCAFFOLD, alpha=0.3))
+            for x, width in ((1, 1), (3, 1)):
+                ax.plot(x - width * np.cos(turn), 0.35 + 0.75 * np.sin(turn), color=RULE, linewidth=1.8)
+        else:
+            ax.plot(2 - 2 * np.cos(turn), 0.35 + 0.9 * np.sin(turn), color=RULE, linewidth=1.8)
+        ax.set(xlim=(-0.6, 4.6), ylim=(-0.4, 1.5))
+        ax.set_title(title, fontsize="medium", loc="left")
+        ax.axis("off")
+    return axes
+
+
+def gate_explorer() -> go.Figure:
+    """An interactive figure of how the logistic of a sum is shared out among its terms.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Over the relevant input: the gate, and the parts of it that are relevant, irrelevant and the bias's;
+        a slider sets the irrelevant input, buttons the bias.
+    """
+    relevant = torch.linspace(-6, 6, 121, dtype=torch.float64)
+    others, biases = np.arange(-4.0, 4.5, 1.0), (-2.0, 0.0, 2.0)
+    figure = go.Figure()
+    parts = {"gate": "#808080", "relevant": RULE, "irrelevant": "#0072b2", "bias": "#cc9922"}
+    for bias in biases:
+        for other in others:
+            one, rest, fixed = torch.full_like(relevant, other), relevant, torch.tensor(bias).double()
+            of_relevant = linearised(torch.sigmoid, rest, rest + one + fixed, fixed)
+            of_other = linearised(torch.sigmoid, one, rest + one + fixed, fixed)
+            alone = torch.sigmoid(fixed).expand_as(rest)
+            values = (of_relevant + of_other + alone, of_relevant, of_other, alone)
+            for (name, colour), value in zip(parts.items(), values, strict=True):
+                figure.add_scatter(
+                    x=relevant.numpy(),
+                    y=value.numpy().round(4),
+                    name=name,
+                    line={"color": colour, "width": 4 if name == "gate" else 2},
+                    visible=bias == 0 and other == 0,
+                    hovertemplate=f"<b>{name}</b> at relevant input %{{x:.1f}}: %{{y:.3f}}<extra></extra>",
+                )
+
+    def visible(bias: float, other: float) -> list[bool]:
+        return [(b, o) == (bias, other) for b in biases for o in others for _ in parts]
+
+    def slider(bias: float) -> dict:
+        steps = [
+            {"label": f"{other:g}", "method": "restyle", "args": [{"visible": visible(bias, other)}]}
+            for other in others
+        ]
+        return {"active": len(others) // 2, "currentvalue": {"prefix": "irrelevant input "}, "steps": steps}
+
+    buttons = [
+        {
+            "label": f"bias {bias:g}",
+            "method": "update",
+            "args": [{"visible": visible(bias, 0.0)}, {"sliders": [slider(bias)]}],
+        }
+        for bias in biases
+    ]
+    menu = {"buttons": buttons, "direction": "right", "type": "buttons", "active": 1, "x": 0, "y": 1.18}
+    figure.update_layout(
+        updatemenus=[{**menu, "xanchor": "left"}],
+        sliders=[slider(0.0)],
+        xaxis={"title": "relevant input"},
+        yaxis={"title": "share of the gate", "range": [-0.75, 1.3]},
+    )
+    return plots.interactive(figure)
