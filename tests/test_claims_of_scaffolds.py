@@ -1,0 +1,154 @@
+"""Verdicts on made-up tables of interdependence and of scaffolds, whose verdict is known."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmdynamics import claims
+from lmdynamics.claims import chapter_5
+from lmdynamics.decomposition import BIAS, INTERACTIONS
+
+SEEDS, EPOCHS, LENGTHS = range(3), range(4), (2, 4, 8)
+
+
+def made(sign, noise=0.0005):
+    """Tables in which every finding shows (sign 1) or its opposite does (sign -1)."""
+    rng = np.random.default_rng(0)
+
+    def table(rows):
+        found = pd.DataFrame(rows)
+        numbers = found.select_dtypes(float).columns
+        return found.assign(**found[numbers] + rng.normal(0, noise, (len(found), len(numbers))))
+
+    conventions = [
+        {"seed": seed, "epoch": epoch, "bias": bias, "interactions": interactions}
+        for seed, epoch, bias, interactions in product(SEEDS, EPOCHS, BIAS, INTERACTIONS)
+        if epoch == EPOCHS[-1] or (bias, interactions) == (BIAS[0], INTERACTIONS[0])
+    ]
+    models = [
+        {"length": length, "familiar": familiar, "rules": rules, "seed": seed}
+        for length, familiar, rules, seed in product(LENGTHS, (False, True), (10, 400), SEEDS)
+        if rules == 400 or not familiar
+    ]
+    trees = 0.9 if sign > 0 else 0.1
+    return {
+        "by_distance": table(
+            {**about, "sequential": d, "pairs": 500, "mean": 0.5 - 0.04 * d * sign}
+            for about in conventions
+            for d in range(1, 6)
+        ),
+        "strata": table(
+            {
+                **about,
+                "sequential": d,
+                "syntactic": s,
+                "classes": kind,
+                "pairs": 500,
+                "mean": 0.5 - 0.02 * s * sign,
+            }
+            for about in conventions
+            for d, s, kind in product(range(1, 4), range(1, 6), ("open", "closed", "mixed"))
+        ),
+        "effects": table(
+            {**about, "feature": "syntactic distance", "coefficient": -0.01 * sign} for about in conventions
+        ),
+        "correlations": table(
+            {**about, "feature": feature, "correlation": 0.05 if sign > 0 else -0.6}
+            for about in conventions
+            for feature in ("frequency, left", "frequency, right", "log frequency, left")
+        ),
+        "attachment": table(
+            {**about, "weights": weights, "found": found}
+            for about in conventions
+            for weights, found in (("interdependence", trees), ("nearest neighbours", 0.5), ("random", 0.1))
+        ),
+        "rule": table(
+            {
+                **model,
+                "domain": domain,
+                "epoch": epoch,
+                "omega": 0.1 * epoch
+                + 0.05 * sign * model["familiar"] * (1 if domain == "in" else -1)
+                - 0.02 * sign * model["length"] * (model["rules"] == 10),
+                "omega_from_alpha": 0.1 * epoch + 0.05 * sign * model["familiar"],
+                "omega_from_scaffold": 0.0,
+                "interdependence": 0.5 + sign * model["familiar"] * (0.1 + 0.05 * epoch),
+            }
+            for model, domain, epoch in product(models, ("in", "out"), EPOCHS)
+        ),
+        "consumed": table(
+            {
+                **model,
+                "domain": "in",
+                "symbols": n,
+                "omega": 0.5 + 0.05 * n * (model["familiar"] == (sign > 0)),
+            }
+            for model in models
+            for n in range(model["length"] + 1)
+        ),
+        "gradients": table(
+            {
+                **model,
+                "epoch": epoch,
+                "offset": n,
+                "whole": 1.0 - 0.3 * sign * model["familiar"],
+                "omega": 0.1,
+            }
+            for model, epoch in product(models, EPOCHS)
+            for n in range(model["length"] + 1)
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", chapter_5.CLAIMS)
+@pytest.mark.parametrize(("sign", "outcome"), [(1, "holds"), (-1, "does not hold")])
+def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_opposite_against(
+    name, sign, outcome
+):
+    assert claims.verdict(name, made(sign)).outcome == outcome
+
+
+@pytest.mark.parametrize("name", chapter_5.CLAIMS)
+def test_a_single_seed_leaves_a_finding_open(name):
+    tables = {key: table[table["seed"] == 0] for key, table in made(1).items()}
+    assert claims.verdict(name, tables).outcome == "open"
+
+
+def test_the_margin_of_a_slope_is_the_fall_of_each_edge():
+    found = claims.verdict("interdependence_falls_with_edges_open", made(1, noise=0))
+    assert found.margin == pytest.approx(0.02)
+
+
+def test_slopes_weigh_a_stratum_by_its_pairs_and_leave_out_small_ones():
+    about = {"seed": 0, "epoch": 1, "bias": "in_focus", "interactions": "irrelevant", "classes": "open"}
+    cells = pd.DataFrame(
+        [
+            {**about, "sequential": d, "syntactic": s, "pairs": pairs, "mean": mean}
+            for d, s, pairs, mean in [
+                (3, 1, 1000, 0.4), (3, 2, 1000, 0.3), (3, 3, 200, 0.3), (3, 4, 99, 9.0),
+                (4, 1, 500, 0.4), (4, 2, 500, 0.3), (4, 3, 99, 0.2),
+            ]
+        ]
+    )  # fmt: skip
+    (row,) = chapter_5.slopes(cells).itertuples()
+    weights = np.array([1000, 1000, 200])
+    x, y = np.array([1, 2, 3]), np.array([0.4, 0.3, 0.3])
+    x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
+    assert (row.sequential, row.slope) == (
+        3,
+        pytest.approx((weights * x * y).sum() / (weights * x * x).sum()),
+    )
+
+
+def test_findings_about_english_are_also_decided_under_every_other_convention():
+    tables = made(1, noise=0)
+    flipped = tables["by_distance"]
+    other = (flipped["bias"] == "irrelevant") & (flipped["interactions"] == "source")
+    tables["by_distance"] = flipped.assign(mean=flipped["mean"].where(~other, 1 - flipped["mean"]))
+    found = claims.under_conventions(tables)
+    assert found.shape == (6, len(BIAS) * len(INTERACTIONS))
+    row = found.loc[chapter_5.CLAIMS["interdependence_falls_with_distance"].statement]
+    assert row["in focus", "irrelevant"] == "holds (+0.160)"
+    assert row["irrelevant", "source"] == "does not hold (-0.160)"
