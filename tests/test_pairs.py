@@ -329,7 +329,7 @@ def test_levels_and_features_that_mean_nothing_are_refused():
         ValueError, match="levels are sequential, syntactic, classes, got edges, sequential distance"
     ):
         sums.means("classes", "sequential distance", "edges")
-    with pytest.raises(ValueError, match="features are syntactic distance, both open, .*, got 'sequential'"):
+    with pytest.raises(ValueError, match=r"features are syntactic distance, both open, .*, got 'sequential'"):
         sums.coefficients("both open", "sequential")
 
 

@@ -213,4 +213,4 @@ class PairSums:
 def _interval(found: Float[np.ndarray, "replicates numbers"]) -> Float[np.ndarray, "2 numbers"]:
     """Ends of the 95 % interval of each number over the bootstrap samples; the first row is no sample."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column without a number
-        return np.nanquantile(found[1:], [0.025, 0.975], axis=0)
+        return np.nanquantile(found[1:], [0.025, 0.975], axis=0).reshape(2, found.shape[1])

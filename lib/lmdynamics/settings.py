@@ -120,7 +120,7 @@ DEMO = replace(
         corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
         model=THESIS.english.model,
         training=replace(THESIS.training, epochs=3),
-        tokens=30_000,
+        tokens=15_000,
     ),
     scaffolds=ScaffoldSettings(
         language=LanguageSettings(types=200, tokens=40_000, rules=400, phrases=40, repetitions=80),

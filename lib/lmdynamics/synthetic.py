@@ -153,9 +153,8 @@ class Language:
         found = random.integers(settings.types, size=(number, CONTEXT + settings.length + 2), dtype=np.int32)
         found[:, CONTEXT], found[:, -1] = settings.alpha, settings.omega
         if domain == "in":
-            scaffolds = self.phrases[
-                : settings.rules
-            ]  # where there are fewer rules, the others serve in none
+            # where there are fewer rules than phrases, only the first ones serve as scaffolds
+            scaffolds = self.phrases[: settings.rules]
             found[:, CONTEXT + 1 : -1] = scaffolds[np.arange(number) % len(scaffolds)]
         return found
 

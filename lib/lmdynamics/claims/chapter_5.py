@@ -103,8 +103,8 @@ def _leans_on_scaffold(consumed: pd.DataFrame) -> float:
     rows = consumed[(consumed["domain"] == "in") & (consumed["rules"] == consumed["rules"].max())]
     rows = rows[rows["length"] == rows["length"].max()]
     means = rows.groupby(["familiar", "symbols"])["omega"].mean().unstack("symbols")
-    share = 1 - means.iloc[:, 0] / means.iloc[:, -1]
-    return share[True] - share[False]
+    gained = means.iloc[:, -1] - means.iloc[:, 0]
+    return gained[True] - gained[False]
 
 
 def _more_interdependent(rule: pd.DataFrame) -> float:
@@ -204,7 +204,7 @@ CLAIMS = {
         source="thesis chapter 5, section 4.3.1 and figure 9",
         tables=("consumed",),
         margin=_leans_on_scaffold,
-        measured_as="share of the probability of ω that comes with the scaffold, familiar less unfamiliar, "
+        measured_as="probability of ω by α and the scaffold less that by α alone, familiar less unfamiliar, "
         "longest scaffolds",
     ),
     "familiar_more_interdependent": Claim(

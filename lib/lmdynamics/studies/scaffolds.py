@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lmdynamics import decomposition
 from lmdynamics.models import RecurrentModel
+from lmdynamics.progress import report
 from lmdynamics.runs import Run, RunSettings
 from lmdynamics.settings import Scale
 from lmdynamics.studies.language_models import parallel
@@ -80,17 +81,21 @@ def jobs(scale: Scale) -> list[tuple[RunSettings, Parts]]:
 
 def _job(scale: Scale, key: Key) -> tuple[RunSettings, Parts]:
     spoken = language(scale, key)
-    kind = "familiar" if key.familiar else "unfamiliar"
     settings = RunSettings(
         model=scale.scaffolds.model,
         training=scale.scaffolds.training,
         words=spoken.settings.words,
         classes=spoken.settings.words,
         seed=key.seed,
-        about=f"{kind} scaffolds of {key.length} symbols, {key.rules:,} rules",
+        about=_about(spoken),
     )
     texts = (spoken.text(), spoken.text("dev", share=0.1))
     return settings, Parts(*(Examples.next_word(text.ids) for text in texts))
+
+
+def _about(spoken: Language) -> str:
+    kind = "familiar" if spoken.settings.familiar else "unfamiliar"
+    return f"{kind} scaffolds of {spoken.settings.length} symbols, {spoken.settings.rules:,} rules"
 
 
 def collected(scale: Scale, trained: Sequence[Run]) -> Scaffolds:
@@ -171,6 +176,7 @@ def _rule(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
     steps = CONTEXT + 1 + spoken.settings.length
     focus = torch.zeros(3, steps, dtype=torch.bool)
     focus[[0, 2], CONTEXT] = focus[1:, CONTEXT + 1 :] = True
+    report(f"expecting ω: {_about(spoken)}, seed {spoken.seed}")
     rows: list[Row] = []
     for domain in DOMAINS:
         ids = torch.from_numpy(spoken.cases(domain, cases)[:, :steps]).T
@@ -212,6 +218,7 @@ def _consumed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
 
 
 def _gradients(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+    report(f"gradients: {_about(spoken)}, seed {spoken.seed}")
     ids = torch.from_numpy(spoken.cases("in", cases)).T.long()
     rows: list[Row] = []
     for epoch in range(epochs + 1):
@@ -219,9 +226,9 @@ def _gradients(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]
         with torch.no_grad():
             inputs = model.embedding(ids[:-1])
         found = {}
-        for name, begin in (("whole", 0), ("omega", len(ids) - 2)):
-            hidden, losses = _losses(model, inputs, ids[1:])
-            gradient = torch.autograd.grad(losses[begin:].sum(), hidden)
+        hidden, losses = _losses(model, inputs, ids[1:])
+        for name, loss in (("whole", losses.sum()), ("omega", losses[-1].sum())):
+            gradient = torch.autograd.grad(loss, hidden, retain_graph=True)
             found[name] = torch.cat(gradient).norm(dim=-1).mean(1)[CONTEXT:]
         rows += [
             {

@@ -21,6 +21,7 @@ from lmdynamics.corpora import Corpus
 from lmdynamics.decomposition import BIAS, INTERACTIONS, Convention
 from lmdynamics.models import RecurrentModel
 from lmdynamics.pairs import CLASSES, FEATURES, REPLICATES, Pairs, PairSums
+from lmdynamics.progress import report
 from lmdynamics.runs import Run, RunSettings
 from lmdynamics.settings import EnglishSettings, Scale
 from lmdynamics.studies import language_models
@@ -165,8 +166,8 @@ def tables(english: English) -> dict[str, pd.DataFrame]:
         if convention != default
     ]
     names = [run.folder.name for run in english.runs]
-    depends = [names, asdict(settings)]
     bank = english.sentences
+    depends = [names, asdict(settings), bank.corpus.fingerprint]
 
     kinds = ("strata", "by_distance", "effects", "correlations", "attachment")
     found: dict[str, pd.DataFrame] = {}
@@ -200,7 +201,7 @@ def shown(english: English) -> pd.DataFrame:
         lengths = np.diff(bank.offsets)
         fit = np.flatnonzero((lengths >= SHOWN_WORDS[0]) & (lengths <= SHOWN_WORDS[1]))
         rows = []
-        for n in fit[np.linspace(0, len(fit) - 1, min(SHOWN, len(fit))).astype(int)]:
+        for n in fit[np.linspace(0, len(fit) - 1, min(SHOWN, len(fit))).astype(int)].tolist():
             ids = torch.from_numpy(bank.ids[bank.offsets[n] : bank.offsets[n + 1]]).long()[:, None]
             found = interdependence.pairwise(
                 model.lstms, model.embedding(ids).detach(), distance=len(ids) - 1
@@ -208,7 +209,7 @@ def shown(english: English) -> pd.DataFrame:
             words, heads = bank.words(n), bank.heads[bank.offsets[n] : bank.offsets[n + 1]]
             rows += [
                 {
-                    "sentence": int(n),
+                    "sentence": n,
                     "left": left,
                     "right": right,
                     "left_word": words[left],
@@ -222,7 +223,8 @@ def shown(english: English) -> pd.DataFrame:
             ]
         return pd.DataFrame(rows)
 
-    return cached("shown", [run.folder.name, asdict(english.settings)], compute, code=__name__)
+    depends = [run.folder.name, asdict(english.settings), bank.corpus.fingerprint]
+    return cached("shown", depends, compute, code=__name__)
 
 
 def interdependences(
@@ -270,6 +272,7 @@ def _blocks(lengths: np.ndarray) -> Iterator[np.ndarray]:
 def _of_model(
     bank: Sentences, distance: int, run: Run, epoch: int, convention: Convention
 ) -> dict[str, pd.DataFrame]:
+    report(f"interdependence of words, seed {run.settings['seed']}, epoch {epoch}")
     values = interdependences(run.model(epoch), bank, convention, distance)
     sums = _sums(bank, values)
     made = {
@@ -284,7 +287,7 @@ def _of_model(
 
 
 def _sums(bank: Sentences, values: np.ndarray) -> PairSums:
-    """Sums over the pairs of open and closed classes."""
+    """Sums over the pairs of open and closed classes that a path connects."""
     sums = PairSums(len(values))
     of_token = np.repeat(np.arange(len(bank.offsets) - 1), np.diff(bank.offsets))
     for begin in range(0, len(bank.offsets) - 1, _SENTENCES):
@@ -293,7 +296,8 @@ def _sums(bank: Sentences, values: np.ndarray) -> PairSums:
         left += tokens.start
         right = left + gap + 1
         kinds = bank.classes[left], bank.classes[right]
-        wanted = (kinds[0] >= 0) & (kinds[1] >= 0)
+        # without a path between them where they are below different roots
+        wanted = (kinds[0] >= 0) & (kinds[1] >= 0) & (bank.edges[gap, left] > 0)
         mixed = np.where(kinds[0] == kinds[1], kinds[0], CLASSES.index("mixed"))
         sums.update(
             Pairs(
@@ -328,7 +332,7 @@ def attachment(bank: Sentences, values: Float[np.ndarray, "distance tokens"]) ->
     kept = word[left] & word[left + gap + 1]
     gap, left = gap[kept], left[kept]
     right, measured = left + gap + 1, values[gap, left].astype(np.float64)
-    usual = np.nanmean(values, axis=1)[gap] if len(gap) else measured
+    usual = np.nanmean(values[: gap.max() + 1], axis=1)[gap] if len(gap) else measured
     weights = {
         "interdependence": measured,
         "interdependence, less its mean at the distance": measured - usual,

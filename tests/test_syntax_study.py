@@ -1,0 +1,636 @@
+"""Interdependence of words that stand in trees: sums, tables and trees against counting by hand."""
+
+from dataclasses import replace
+from itertools import combinations, product
+
+import networkx
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from lmdynamics import corpora, interdependence, runs, settings, training, trees
+from lmdynamics import tables as tables_on_disk
+from lmdynamics.annotation import Column
+from lmdynamics.corpora import Corpus
+from lmdynamics.decomposition import Convention
+from lmdynamics.models import ModelSettings, RecurrentModel
+from lmdynamics.pairs import CLASSES, FEATURES
+from lmdynamics.settings import CorpusSettings, EnglishSettings
+from lmdynamics.studies import language_models, syntax
+from lmdynamics.training import TrainingSettings
+from lmdynamics.vocabulary import Vocabulary, prepare
+
+EPOCHS = 1
+DISTANCE = 5
+POS = {"DET": 0, "NOUN": 1, "VERB": 2, "PUNCT": 3, "NUM": 4, "ADP": 5}
+ENGLISH = EnglishSettings(
+    corpus=CorpusSettings(min_count=1, drop_rare_sentences=False, shares=(0.5, 0.1, 0.4)),
+    model=ModelSettings(layers=1, units=8, dropout=0.0),
+    training=TrainingSettings(epochs=EPOCHS, batch=5, steps_back=10, learning_rate=5.0),
+    distance=DISTANCE,
+)
+SCALE = replace(settings.SMOKE, english=ENGLISH, seeds=(0, 1))
+
+
+def corpus(*sentences, name="made", fingerprint="0"):
+    """A corpus of one article from sentences such as ``the/DET/1 cat/NOUN/1``: word, class, place of head."""
+    split = [[token.split("/") for token in sentence.split()] for sentence in sentences]
+    tokens = [token for sentence in split for token in sentence]
+    words, kinds = (tuple(sorted({token[n] for token in tokens})) for n in (0, 1))
+    return Corpus(
+        name=name,
+        words=words,
+        tokens=np.array([words.index(token[0]) for token in tokens], np.int32),
+        sentences=np.cumsum([0, *map(len, split)]),
+        articles=np.array([0, len(split)]),
+        titles=("article",),
+        tags={"pos": Column(kinds, np.array([kinds.index(token[1]) for token in tokens], np.int32))},
+        heads=np.array([int(token[2]) for token in tokens], np.int32),
+        parts=None,
+        fingerprint=fingerprint,
+    )
+
+
+def grown(number, *, seed=0, longest=12, shortest=1):
+    """Sentences of any length whose words, classes and trees are random."""
+    random = np.random.default_rng(seed)
+    sentences = []
+    for length in random.integers(shortest, longest + 1, size=number):
+        kinds = random.choice(list(POS), size=length, p=[0.2, 0.3, 0.2, 0.1, 0.05, 0.15])
+        order = random.permutation(length)
+        heads = np.zeros(length, int)
+        for place, word in enumerate(order):
+            heads[word] = order[random.integers(place)] if place else word
+        sentences.append(
+            " ".join(
+                f"{kind.lower()}{random.zipf(2.0) % 4}/{kind}/{head}"
+                for kind, head in zip(kinds, heads, strict=True)
+            )
+        )
+    return sentences
+
+
+def prepared(made):
+    return prepare(ENGLISH.corpus, corpus=made)
+
+
+def bank_of(*sentences, distance=DISTANCE, tokens=None):
+    """All sentences given, as a treebank, in words of their own."""
+    made, asked = corpus(*sentences), replace(ENGLISH, treebank="made", distance=distance, tokens=tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpora, "load", lambda name: made)
+        return syntax.sentences(prepared(made), asked)
+
+
+def model_of(bank, *, seed=0, layers=1):
+    """A model whose gates do more than stand half open."""
+    model = RecurrentModel(
+        ModelSettings(layers=layers, units=8, dropout=0.0),
+        words=int(bank.ids.max()) + 1,
+        classes=2,
+        seed=seed,
+    )
+    with torch.no_grad():
+        model.embedding.weight.mul_(10)
+        for parameter in model.lstms.parameters():
+            parameter.mul_(2)
+    return model
+
+
+def pairs_of(bank, distance=DISTANCE):
+    """Each pair of words of one sentence up to a distance: the sentence, and both tokens."""
+    for sentence, (begin, end) in enumerate(zip(bank.offsets[:-1], bank.offsets[1:], strict=True)):
+        for left, right in combinations(range(begin, end), 2):
+            if right - left <= distance:
+                yield sentence, left, right
+
+
+def made_up(bank, distance=DISTANCE, seed=0):
+    """Random values for the pairs of a bank, nan elsewhere."""
+    values = np.full((distance, len(bank.ids)), np.nan, np.float32)
+    random = np.random.default_rng(seed)
+    for _, left, right in pairs_of(bank, distance):
+        values[right - left - 1, left] = random.random()
+    return values
+
+
+def edges_of(bank):
+    """The undirected edges between words that are no punctuation, as pairs of tokens."""
+    above = np.repeat(bank.offsets[:-1], np.diff(bank.offsets)) + bank.heads
+    pos = bank.corpus.tags["pos"]
+    word = [pos.values[pos.codes[place]] != "PUNCT" for place in bank.source]
+    return {
+        (min(n, head), max(n, head))
+        for n, head in enumerate(above.tolist())
+        if n != head and word[n] and word[head]
+    }
+
+
+def only(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def of_kind(table):
+    return table.set_index("weights")["found"].to_dict()
+
+
+def one_after_another(function, arguments):
+    """In this process, where shapes are checked, and on one processor, as `language_models.parallel` does."""
+    return [language_models._on_one(function, each) for each in arguments]
+
+
+def never(*arguments, **settings):
+    raise AssertionError("nothing is left to compute")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache of its own, so that everything is really computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(syntax, "parallel", one_after_another)
+        for module in (runs, tables_on_disk):  # reading the code takes longer than running it
+            patch.setattr(module, "code_fingerprint", lambda code: "this code")
+        yield
+
+
+@pytest.fixture(scope="module")
+def english(kept):
+    text = prepared(corpus(*grown(120)))
+    trained = one_after_another(runs.train, syntax.jobs(SCALE, text))
+    return syntax.English(text, tuple(trained), ENGLISH)
+
+
+@pytest.fixture(scope="module")
+def tables(english):
+    return syntax.tables(english)
+
+
+# sentences
+
+
+def test_without_a_treebank_sentences_are_those_of_the_test_part_in_the_models_own_words():
+    text = prepared(corpus(*grown(60, shortest=2)))
+    bank = syntax.sentences(text, ENGLISH)
+    assert np.array_equal(bank.ids, text.test.ids)
+    assert np.array_equal(bank.source, text.test.source)
+    assert np.array_equal(bank.offsets, text.test.sentences)
+    assert bank.corpus is text.corpus
+
+
+def test_a_treebank_is_read_in_the_words_of_the_models(monkeypatch):
+    text = prepared(corpus(*["the/DET/1 cat/NOUN/2 sat/VERB/2"] * 10))
+    made = corpus("a/DET/1 cat/NOUN/2 sat/VERB/2 ./PUNCT/2", "the/DET/1 dog/NOUN/1", "sat/VERB/0")
+    asked = []
+    monkeypatch.setattr(corpora, "load", lambda name: asked.append(name) or made)
+    bank = syntax.sentences(text, replace(ENGLISH, treebank="trees"))
+    assert asked == ["trees"]
+    known = [text.vocabulary.words[id_] for id_ in bank.ids]
+    assert known == ["<unk>", "cat", "sat", "<unk>", "the", "<unk>"]
+    assert [bank.words(0), bank.words(1)] == [["a", "cat", "sat", "."], ["the", "dog"]]
+    assert bank.heads.tolist() == [1, 2, 2, 2, 1, 1]
+    assert bank.offsets.tolist() == [0, 4, 6]
+    assert bank.edges.tolist()[:3] == [[1, 1, 1, 0, 1, 0], [2, 2, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0]]
+
+
+def test_words_are_of_open_or_closed_classes_or_of_neither():
+    kinds = sorted([*trees.OPEN, *trees.CLOSED, "NUM", "PUNCT", "SYM", "X"])
+    bank = bank_of(*(" ".join(f"{kind}/{kind}/0" for kind in kinds) for _ in range(3)))
+    expected = [0 if kind in trees.OPEN else 1 if kind in trees.CLOSED else -1 for kind in kinds]
+    assert bank.classes.tolist() == expected * 3
+
+
+def test_frequencies_are_those_of_the_training_part_and_one_for_words_that_are_not_there():
+    made = corpus(*["the/DET/1 cat/NOUN/1"] * 6, "rare/ADJ/1 cat/NOUN/1", "new/ADJ/1 rare/ADJ/1 cat/NOUN/1")
+    text = prepare(replace(ENGLISH.corpus, min_count=2, shares=(0.5, 0.25, 0.25)), corpus=made)
+    assert text.vocabulary.counts == (0, 4, 4)
+    # tokens that were unknown in training are many; a word that is not known is still as rare as can be
+    text = replace(text, vocabulary=Vocabulary(text.vocabulary.words, (50, 4, 4)))
+    bank = syntax.sentences(text, ENGLISH)
+    assert bank.words(0) + bank.words(1) == ["rare", "cat", "new", "rare", "cat"]
+    assert bank.frequencies.tolist() == [1, 4, 1, 1, 4]
+
+
+def test_a_sentence_of_one_word_has_no_pairs_and_is_left_out():
+    bank = bank_of(*["a/DET/1 cat/NOUN/1", "cat/NOUN/0", "a/DET/1 dog/NOUN/1", "dog/NOUN/0"] * 2)
+    assert np.diff(bank.offsets).tolist() == [2, 2, 2, 2]
+    assert bank.source.tolist() == [0, 1, 3, 4, 6, 7, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chosen"), [(None, range(11)), (33, range(11)), (99, range(11)), (9, [0, 5, 10]), (1, [0])]
+)
+def test_of_more_tokens_than_asked_for_whole_sentences_are_chosen_evenly(tokens, chosen):
+    bank = bank_of(*(f"w{n}/DET/1 x{n}/NOUN/1 y{n}/VERB/1" for n in range(11)), tokens=tokens)
+    assert np.diff(bank.offsets).tolist() == [3] * len(chosen)
+    assert [bank.words(n)[0] for n in range(len(chosen))] == [f"w{n}" for n in chosen]
+    assert bank.source.tolist() == [3 * n + place for n in chosen for place in range(3)]
+    assert bank.heads.tolist() == [1] * len(bank.ids)
+    assert bank.edges.shape == (DISTANCE, len(bank.ids))
+
+
+def test_sentences_of_any_length_hold_about_as_many_tokens_as_asked_for():
+    bank = bank_of(*grown(300, shortest=2), tokens=500)
+    assert len(bank.ids) == pytest.approx(500, rel=0.2)
+    assert set(np.diff(bank.offsets).tolist()) == set(range(2, 13))
+
+
+@pytest.mark.parametrize("missing", [{"heads": None}, {"tags": {}}])
+@pytest.mark.parametrize("treebank", [None, "trees"])
+def test_a_corpus_without_trees_is_refused(missing, treebank, monkeypatch):
+    made = corpus(*grown(30))
+    without = replace(made, **missing, name="plain")
+    monkeypatch.setattr(corpora, "load", lambda name: without)
+    text = prepared(without if treebank is None else made)
+    with pytest.raises(
+        ValueError, match=r"corpus 'plain' has no trees; choose 'ewt', or read it with annotate=True"
+    ):
+        syntax.sentences(text, replace(ENGLISH, treebank=treebank))
+
+
+# interdependences
+
+
+@pytest.mark.parametrize("room", [2_000, 30, 1])
+@pytest.mark.parametrize("convention", [Convention(), Convention(bias="irrelevant", interactions="relevant")])
+def test_interdependences_are_those_of_each_pair_of_each_sentence_alone(convention, room, monkeypatch):
+    monkeypatch.setattr(syntax, "_BLOCK", room)
+    bank = bank_of(*grown(12, shortest=2))
+    model = model_of(bank)
+    found = syntax.interdependences(model, bank, convention, DISTANCE)
+    expected = np.full_like(found, np.nan)
+    for begin, end in zip(bank.offsets[:-1], bank.offsets[1:], strict=True):
+        inputs = model.embedding(torch.from_numpy(bank.ids[begin:end]).long()[:, None]).detach()
+        asked = [(n, n + d) for d in range(1, DISTANCE + 1) for n in range(end - begin - d)]
+        values = interdependence.between(
+            model.lstms, inputs, [([n], [m]) for n, m in asked], convention=convention
+        )
+        for (n, m), value in zip(asked, values[:, 0].tolist(), strict=True):
+            expected[m - n - 1, begin + n] = value
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert np.isfinite(found).sum() == len(list(pairs_of(bank)))
+    assert np.nanstd(found) > 0.01
+
+
+def test_pairs_may_be_asked_for_that_are_farther_apart_than_any_sentence_is_long():
+    bank = bank_of(*grown(6, shortest=2, longest=4))
+    model = model_of(bank, layers=2)
+    far, near = (syntax.interdependences(model, bank, Convention(), distance) for distance in (9, 3))
+    np.testing.assert_array_equal(far[:3], near)
+    assert np.isnan(far[3:]).all()
+
+
+@pytest.mark.parametrize("room", [1, 20, 100, 10**6])
+def test_blocks_hold_each_sentence_once_and_no_more_than_there_is_room_for(room, monkeypatch):
+    monkeypatch.setattr(syntax, "_BLOCK", room)
+    lengths = np.random.default_rng(0).integers(1, 30, size=80)
+    blocks = list(syntax._blocks(lengths))
+    assert sorted(np.concatenate(blocks).tolist()) == list(range(80))
+    assert all(len(block) == 1 or len(block) * lengths[block].max() <= room for block in blocks)
+    assert len(blocks) == {1: 80, 10**6: 1}.get(room, len(blocks))
+
+
+# sums
+
+
+def counted(bank, values, distance=DISTANCE):
+    """The pairs that count, one row each."""
+    rows = []
+    for sentence, left, right in pairs_of(bank, distance):
+        kinds = bank.classes[[left, right]]
+        if -1 in kinds:
+            continue
+        begin = bank.offsets[sentence]
+        heads = bank.heads[begin : bank.offsets[sentence + 1]]
+        edges = networkx.shortest_path_length(
+            networkx.Graph(enumerate(heads.tolist())), left - begin, right - begin
+        )
+        name = "mixed" if kinds[0] != kinds[1] else ("open", "closed")[kinds[0]]
+        rows.append((right - left, edges, name, left, right, values[right - left - 1, left]))
+    names = ["sequential", "syntactic", "classes", "left", "right", "value"]
+    return pd.DataFrame(rows, columns=names)
+
+
+@pytest.mark.parametrize("at_once", [100, 7, 1])
+def test_sums_are_over_all_pairs_but_those_with_a_word_of_neither_class(at_once, monkeypatch):
+    monkeypatch.setattr(syntax, "_SENTENCES", at_once)
+    bank = bank_of(*grown(40))
+    values = made_up(bank)
+    table = counted(bank, values)
+    levels = ["sequential", "syntactic", "classes"]
+    assert set(table["classes"]) == set(CLASSES)
+    assert 0 < len(table) < np.isfinite(values).sum()
+    expected = table.groupby(levels)["value"].agg(["count", "mean"]).reset_index()
+    found = syntax._sums(bank, values).means(*levels)
+    both = expected.merge(found, on=levels, suffixes=("_expected", ""))
+    assert len(both) == len(found) == len(expected)
+    assert both["pairs"].tolist() == both["count"].tolist()
+    np.testing.assert_allclose(both["mean"], both["mean_expected"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [100, 7])
+def test_a_pair_brings_the_distances_classes_and_frequencies_of_its_two_words(at_once, monkeypatch):
+    monkeypatch.setattr(syntax, "_SENTENCES", at_once)
+    bank = bank_of(*grown(40))
+    values = made_up(bank)
+    table = counted(bank, values)
+    left, right = (bank.frequencies[table[side]] for side in ("left", "right"))
+    columns = [
+        *(table["syntactic"], table["classes"] == "open", table["classes"] == "closed"),
+        *(np.log(left), np.log(right), left, right),
+    ]
+    expected = [stats.pearsonr(np.asarray(column, float), table["value"]).statistic for column in columns]
+    found = syntax._sums(bank, values).correlations()
+    np.testing.assert_allclose(found["correlation"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1_000, 7])
+def test_intervals_of_sums_are_over_sentences(at_once, monkeypatch):
+    monkeypatch.setattr(syntax, "_SENTENCES", at_once)
+    bank = bank_of(*["a/NOUN/1 b/NOUN/2 c/NOUN/2 d/NOUN/2"] * 200)
+    of_sentence = np.random.default_rng(1).normal(size=200)
+    values = made_up(bank) * 0 + np.repeat(of_sentence, 4).astype(np.float32)
+    found = syntax._sums(bank, values).means("sequential")
+    widths = (found["high"] - found["low"]) / (2 * 1.96 * of_sentence.std() / np.sqrt(200))
+    assert widths.tolist() == pytest.approx([1, 1, 1], abs=0.2)
+
+
+def test_words_below_different_roots_of_a_sentence_have_no_distance_and_are_left_out():
+    bank = bank_of(*["a/NOUN/0 b/NOUN/0 c/NOUN/2 d/NOUN/2"] * 3)
+    found = syntax._sums(bank, made_up(bank)).means("sequential", "syntactic")
+    assert found[["sequential", "syntactic", "pairs"]].to_numpy().tolist() == [[1, 1, 6]]
+
+
+def test_values_for_a_known_pair_fall_into_its_stratum():
+    bank = bank_of(*["the/DET/1 cat/NOUN/2 sat/VERB/2 ./PUNCT/2"] * 3)
+    values = np.full((DISTANCE, 12), np.nan, np.float32)
+    values[:3, ::4] = [[1], [2], [100]]  # the–cat, the–sat, the–.
+    values[:2, 1::4] = [[3], [100]]  # cat–sat, cat–.
+    values[0, 2::4] = 100  # sat–.
+    found = syntax._sums(bank, values).means("sequential", "syntactic", "classes")
+    rows = found[["sequential", "syntactic", "classes", "pairs", "mean"]].to_numpy().tolist()
+    assert rows == [[1, 1, "open", 3, 3.0], [1, 1, "mixed", 3, 1.0], [2, 2, "mixed", 3, 2.0]]
+
+
+# attachment
+
+
+def test_values_that_are_highest_for_the_edges_of_the_tree_find_it_whole():
+    bank = bank_of(*grown(30), distance=12)
+    values = made_up(bank, 12)
+    for left, right in edges_of(bank):
+        values[right - left - 1, left] += 1
+    found = syntax.attachment(bank, values).set_index("weights")
+    assert found.loc["interdependence"].tolist() == [1.0, 1.0, 1.0]
+    assert found.loc["random", "found"] < 0.7
+    assert found.loc["nearest neighbours", "found"] < 0.7
+
+
+def test_values_that_are_lowest_for_the_edges_of_the_tree_find_least():
+    bank = bank_of(*grown(30, shortest=6), distance=12)
+    values = made_up(bank, 12)
+    for left, right in edges_of(bank):
+        values[right - left - 1, left] -= 1
+    found = of_kind(syntax.attachment(bank, values))
+    assert found["interdependence"] < 0.5 * found["random"]
+
+
+def test_a_chain_is_the_tree_of_nearest_neighbours():
+    chain = "a/DET/1 b/NOUN/2 c/VERB/2 d/ADP/2 e/NOUN/3 f/ADP/4"
+    bank = bank_of(*[chain, "a/DET/0 b/NOUN/0 c/VERB/1"] * 5)
+    found = syntax.attachment(bank, made_up(bank)).set_index("weights")
+    assert found.loc["nearest neighbours"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_where_interdependence_falls_with_distance_its_excess_over_the_mean_still_finds_the_tree():
+    bank = bank_of(*grown(40, seed=3), distance=12)
+    values = np.full((12, len(bank.ids)), np.nan)
+    edges = edges_of(bank)
+    for _, left, right in pairs_of(bank, 12):
+        values[right - left - 1, left] = -10 * (right - left) + ((left, right) in edges)
+    found = of_kind(syntax.attachment(bank, values))
+    assert found["interdependence, less its mean at the distance"] == 1.0
+    assert found["interdependence"] < 0.7
+
+
+@pytest.mark.parametrize("distance", [12, 3])
+def test_trees_are_those_that_networkx_finds(distance):
+    bank = bank_of(*grown(40), distance=distance)
+    values = made_up(bank, distance)
+    pos = bank.corpus.tags["pos"]
+    graph = networkx.Graph()
+    for _, left, right in pairs_of(bank, distance):
+        if "PUNCT" not in [pos.values[pos.codes[bank.source[n]]] for n in (left, right)]:
+            graph.add_edge(left, right, weight=float(values[right - left - 1, left]))
+    tree = {tuple(sorted(edge)) for edge in networkx.maximum_spanning_edges(graph, data=False)}
+    edges = edges_of(bank)
+    found = of_kind(syntax.attachment(bank, values))
+    assert found["interdependence"] == pytest.approx(len(tree & edges) / len(edges))
+
+
+def test_punctuation_is_in_no_tree():
+    # the stop in the middle is tied most to all others, and one word hangs on it
+    sentence = "a/DET/1 b/NOUN/3 ,/PUNCT/3 c/VERB/3 d/NOUN/2"
+    bank = bank_of(*[sentence] * 4)
+    values = made_up(bank) / 10
+    for begin in bank.offsets[:-1]:
+        values[0, begin] = values[1, begin + 1] = 1  # a–b, b–c
+        values[:2, begin + 2] = values[0, begin + 1] = values[1, begin] = 9  # the comma with all
+    found = syntax.attachment(bank, values).set_index("weights")["found"]
+    assert found["interdependence"] == 1.0
+    assert found["nearest neighbours"] == 1.0
+
+
+def test_edges_longer_than_was_measured_are_not_found():
+    bank = bank_of(*["a/VERB/0 b/NOUN/0 c/NOUN/0 d/NOUN/0 e/NOUN/0"] * 3, distance=2)
+    values = made_up(bank, 2) / 10
+    values[:, bank.offsets[:-1]] = 1
+    found = syntax.attachment(bank, values).set_index("weights").loc["interdependence"]
+    assert found.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_the_interval_of_attachment_is_over_sentences():
+    bank = bank_of(*["a/NOUN/0 b/NOUN/0 c/NOUN/0 d/NOUN/0"] * 400)
+    values = made_up(bank) / 10
+    firsts = bank.offsets[:-1]
+    values[:3, firsts] = 1  # all edges found
+    some = firsts[::4]
+    values[1:3, some] = 0
+    values[0, some + 1] = values[0, some + 2] = 1  # one of three
+    found = syntax.attachment(bank, values).set_index("weights").loc["interdependence"]
+    mean, spread = 0.75 + 0.25 / 3, 2 / 3 * np.sqrt(0.25 * 0.75 / 400)
+    assert found["found"] == pytest.approx(mean)
+    # over edges, as if they had nothing to do with each other, the ends would be 1.46 times the spread away
+    assert found["low"] == pytest.approx(mean - 1.96 * spread, abs=0.35 * spread)
+    assert found["high"] == pytest.approx(mean + 1.96 * spread, abs=0.35 * spread)
+
+
+def test_no_sentence_need_be_as_long_as_the_longest_distance():
+    bank = bank_of(*grown(20, longest=5), distance=12)
+    values, short = made_up(bank, 12), made_up(bank, 4)
+    assert of_kind(syntax.attachment(bank, values)) == of_kind(syntax.attachment(bank, short))
+
+
+# tables
+
+
+def test_the_models_of_english_are_the_scales_own(english):
+    text = english.text
+    (one, other), scale = syntax.jobs(SCALE, text), syntax.as_scale(SCALE)
+    assert (one[0].seed, other[0].seed) == (0, 1)
+    assert (one[0].model, one[0].training, one[0].words) == (
+        *(ENGLISH.model, ENGLISH.training),
+        text.vocabulary.words,
+    )
+    assert np.array_equal(one[1].train.inputs, text.train.ids[:-1])
+    assert (scale.corpus, scale.seeds) == (ENGLISH.corpus, SCALE.seeds)
+
+
+def test_every_convention_is_there_after_the_last_epoch_and_the_thesis_own_after_each(tables):
+    default, wanted = ("in_focus", "irrelevant"), set()
+    for seed in (0, 1):
+        wanted |= {(seed, epoch, *default) for epoch in range(EPOCHS + 1)}
+        wanted |= {
+            (seed, EPOCHS, *names)
+            for names in product(("in_focus", "irrelevant"), ("irrelevant", "source", "relevant"))
+        }
+    assert len(wanted) == 2 * (EPOCHS + 1 + 5)
+    about = ["seed", "epoch", "bias", "interactions"]
+    assert set(tables) == {"strata", "by_distance", "effects", "correlations", "attachment"}
+    for table in tables.values():
+        assert table.columns[:4].tolist() == about
+        assert set(table[about].itertuples(index=False, name=None)) == wanted
+
+
+def test_each_table_has_a_row_for_each_of_what_it_is_about(tables, english):
+    about = ["seed", "epoch", "bias", "interactions"]
+    kinds = {
+        "by_distance": ("sequential", list(range(1, DISTANCE + 1))),
+        "effects": ("feature", list(FEATURES[:5])),
+        "correlations": ("feature", list(FEATURES)),
+        "attachment": (
+            "weights",
+            [
+                *("interdependence", "interdependence, less its mean at the distance"),
+                *("nearest neighbours", "random"),
+            ],
+        ),
+    }
+    for name, (column, values) in kinds.items():
+        for _, rows in tables[name].groupby(about):
+            assert rows[column].tolist() == values
+    of_stratum = tables["strata"].groupby([*about, "sequential"])["pairs"].sum()
+    by_distance = tables["by_distance"].set_index([*about, "sequential"])["pairs"]
+    assert (of_stratum == by_distance[of_stratum.index]).all()
+    bank = english.sentences
+    assert by_distance.groupby(about).sum().unique().tolist() == [len(counted(bank, made_up(bank)))]
+
+
+@pytest.mark.parametrize(
+    ("seed", "epoch", "convention"),
+    [(0, 0, Convention()), (1, EPOCHS, Convention()), (1, EPOCHS, Convention(interactions="source"))],
+)
+def test_tables_hold_what_the_model_of_their_row_gives(tables, english, seed, epoch, convention):
+    bank = english.sentences
+    (run,) = (run for run in english.runs if run.settings["seed"] == seed)
+    values = syntax.interdependences(run.model(epoch), bank, convention, DISTANCE)
+    sums = syntax._sums(bank, values)
+    expected = {
+        "strata": sums.means("sequential", "syntactic", "classes"),
+        "by_distance": sums.means("sequential"),
+        "effects": sums.coefficients(*FEATURES[:5]),
+        "correlations": sums.correlations(),
+        "attachment": syntax.attachment(bank, values),
+    }
+    for name, table in expected.items():
+        rows = only(
+            tables[name],
+            **{"seed": seed, "epoch": epoch},
+            **{"bias": convention.bias, "interactions": convention.interactions},
+        )
+        found = rows[table.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, table, rtol=1e-3, atol=1e-5, check_dtype=False)
+
+
+def test_conventions_seeds_and_epochs_differ(tables):
+    first = only(tables["by_distance"], sequential=1)
+    assert first["mean"].round(6).nunique() == len(first)
+
+
+def test_a_second_call_trains_and_measures_nothing(english, tables, monkeypatch):
+    shown = syntax.shown(english)
+    monkeypatch.setattr(training, "epochs", never)
+    monkeypatch.setattr(syntax, "parallel", never)
+    monkeypatch.setattr(interdependence, "pairwise", never)
+    trained = one_after_another(runs.train, syntax.jobs(SCALE, english.text))
+    again = syntax.English(english.text, tuple(trained), ENGLISH)
+    for name, table in syntax.tables(again).items():
+        pd.testing.assert_frame_equal(table, tables[name])
+    pd.testing.assert_frame_equal(syntax.shown(again), shown)
+
+
+def test_a_table_that_is_lost_is_made_again_the_same(english, tables, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path))
+    one = replace(english, runs=english.runs[1:])
+    made = syntax.tables(one)
+    (path,) = (tmp_path / "tables").glob("effects-*.parquet")
+    path.unlink()
+    pd.testing.assert_frame_equal(syntax.tables(one)["effects"], made["effects"])
+    pd.testing.assert_frame_equal(made["strata"], only(tables["strata"], seed=1).reset_index(drop=True))
+
+
+def test_other_trees_of_a_treebank_of_the_same_name_are_measured_anew(english, monkeypatch):
+    one = replace(english, runs=english.runs[:1], settings=replace(ENGLISH, treebank="trees"))
+    star, chain = [0] * 9, [0, *range(8)]
+    found, heads = [], []
+    for name, tree in (("star", star), ("chain", chain)):
+        made = corpus(*[" ".join(f"noun1/NOUN/{head}" for head in tree)] * 3, fingerprint=name)
+        monkeypatch.setattr(corpora, "load", lambda name, made=made: made)
+        attached = syntax.tables(one)["attachment"]
+        found.append(only(attached, weights="nearest neighbours")["found"].unique().tolist())
+        heads.append(syntax.shown(one).query("sentence == 0 and left == 0")["right_head"].tolist())
+    assert found == [[1 / 8], [1.0]]
+    assert heads == [star[1:], chain[1:]]
+
+
+# shown
+
+
+def test_all_pairs_of_each_sentence_that_is_shown_are_there(english):
+    bank, table = english.sentences, syntax.shown(english)
+    lengths = np.diff(bank.offsets)
+    fit = np.flatnonzero(lengths >= 8)
+    assert len(fit) > syntax.SHOWN
+    assert table["sentence"].nunique() == syntax.SHOWN
+    assert {fit[0], fit[-1]} <= set(table["sentence"]) <= set(fit)
+    for n, rows in table.groupby("sentence"):
+        pairs = list(zip(rows["left"], rows["right"], strict=True))
+        assert pairs == list(combinations(range(lengths[n]), 2))
+        words, heads = bank.words(n), bank.heads[bank.offsets[n] : bank.offsets[n + 1]]
+        for side in ("left", "right"):
+            assert rows[f"{side}_word"].tolist() == [words[place] for place in rows[side]]
+            assert rows[f"{side}_head"].tolist() == heads[rows[side]].tolist()
+
+
+def test_what_is_shown_is_the_interdependence_of_the_first_model_after_the_last_epoch(english):
+    bank, table = english.sentences, syntax.shown(english)
+    model = english.runs[0].model(EPOCHS)
+    for n, rows in list(table.groupby("sentence"))[:3]:
+        ids = torch.from_numpy(bank.ids[bank.offsets[n] : bank.offsets[n + 1]]).long()[:, None]
+        pairs = [([left], [right]) for left, right in zip(rows["left"], rows["right"], strict=True)]
+        expected = interdependence.between(model.lstms, model.embedding(ids).detach(), pairs)[:, 0]
+        np.testing.assert_allclose(rows["interdependence"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_sentences_shown_are_neither_very_short_nor_very_long(english, monkeypatch):
+    made = corpus(*grown(30, longest=40, seed=2))
+    monkeypatch.setattr(corpora, "load", lambda name: made)
+    one = replace(english, settings=replace(ENGLISH, treebank="long"))
+    lengths = np.diff(one.sentences.offsets)
+    table = syntax.shown(one)
+    shown = lengths[table["sentence"].unique()]
+    assert lengths.min() < 8 <= shown.min() <= shown.max() <= 20 < lengths.max()
