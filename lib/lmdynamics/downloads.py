@@ -10,6 +10,7 @@ comes back has the SHA-256 recorded here (of the unpacked bytes).
 import hashlib
 import lzma
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
 from io import TextIOWrapper
@@ -161,7 +162,8 @@ def _remedy(name: str) -> str:
 
 
 def _downloaded(name: str) -> Path:
-    import pooch  # only where it is needed: it warns where a notebook has no widgets
+    with warnings.catch_warnings(action="ignore"):
+        import pooch  # warns where a notebook has no widgets for a progress bar, which it is not asked for
 
     expected, address = SOURCES[name]
     if address is None:
