@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 
-SUITES = ("similarity", "trajectories", "training")
+SUITES = ("similarity", "trajectories", "training", "interdependence")
 
 
 def main() -> None:

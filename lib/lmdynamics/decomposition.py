@@ -72,19 +72,28 @@ class Decomposed(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One LSTM layer as it ran over some text: its weights, its states and the inputs of its gates."""
+    """One LSTM layer as it ran over some text: its weights, its states and its gates.
+
+    Input gate, forget gate and candidate stand side by side, 3 × units; the output gate, never split, apart.
+    """
 
     from_input: Float[Tensor, "gates inputs"]
     from_hidden: Float[Tensor, "gates units"]
     bias: Float[Tensor, " gates"]
-    """Of the input and forget gates and the candidate, 3 × units, as the weights above: the output gate is
-    never split."""
+    gates_of_bias: Float[Tensor, " gates"]
+    """What the gates would be with their bias as the only input."""
+    from_below: Float[Tensor, "steps batch gates"]
+    """What comes in from below, without bias."""
     gate_inputs: Float[Tensor, "steps batch gates"]
-    """What these three are functions of, bias included."""
+    """All that comes in, bias included."""
+    half_beyond_bias: Float[Tensor, "steps batch gates"]
+    """Half of the gates less `gates_of_bias`."""
     output_gate: Float[Tensor, "steps batch units"]
     hidden: Float[Tensor, "steps batch units"]
     cells: Float[Tensor, "steps_and_initial batch units"]
     """Cell states, that before the first step included."""
+    squashed: Float[Tensor, "steps batch units"]
+    """Hyperbolic tangent of the cell state after each step."""
 
     def advance(
         self,
@@ -110,29 +119,30 @@ class Layer(NamedTuple):
         convention
             Which products count as relevant.
         """
-        whole = self.gate_inputs[steps]
-        apart, alone = _nonlinear(inputs + self.bias), _nonlinear(self.bias)
-        gates = _nonlinear(whole)
-        relevant = (apart - alone + gates - _nonlinear(whole - inputs)).mul_(0.5)
-        (i, f, g), (bias_i, bias_f, bias_g) = relevant.chunk(3, -1), alone.chunk(3)
-        true_i, true_f, true_g = gates.chunk(3, -1)
-        before = self.cells[:-1][steps]
+        i, f, g = map(
+            _share,
+            (torch.sigmoid_, torch.sigmoid_, torch.tanh_),
+            inputs.chunk(3, -1),
+            self.gate_inputs[steps].chunk(3, -1),
+            self.bias.chunk(3),
+            self.half_beyond_bias[steps].chunk(3, -1),
+        )
+        bias_i, bias_f, bias_g = self.gates_of_bias.chunk(3)
+        if convention.interactions != "irrelevant":
+            true_i, true_f, true_g = (self.gates_of_bias + 2 * self.half_beyond_bias[steps]).chunk(3, -1)
         if convention.interactions == "relevant":
             # all but what the irrelevant parts and the biases give without it
-            kept = true_f * before - (true_f - f) * (before - cell)
-            added = true_i * true_g - (true_i - i) * (true_g - g)
+            before = self.cells[:-1][steps]
+            after = true_f * before - (true_f - f) * (before - cell)
+            after += true_i * true_g - (true_i - i) * (true_g - g)
         elif convention.interactions == "source":
-            kept = true_f * cell
-            added = true_i * g + i * bias_g
+            after = (true_f * cell).addcmul_(true_i, g).addcmul_(i, bias_g)
         else:
-            kept = (f + bias_f) * cell
-            added = i * (g + bias_g) + bias_i * g
+            after = (f + bias_f).mul_(cell).addcmul_(i, g + bias_g).addcmul_(bias_i, g)
         if convention.bias == "in_focus":
-            added = added + (bias_i * bias_g) * in_focus
-        after = kept + added
-        true = self.cells[1:][steps]
-        squashed = torch.tanh(after) + torch.tanh(true) - torch.tanh(true - after)
-        return self.output_gate[steps] * squashed.mul_(0.5), after
+            after += (bias_i * bias_g) * in_focus
+        hidden = torch.tanh(after).sub_((self.cells[1:][steps] - after).tanh_()).add_(self.squashed[steps])
+        return hidden.mul_(self.output_gate[steps]).mul_(0.5), after
 
 
 def decompose(
@@ -183,11 +193,10 @@ def decompose(
         raise ValueError(f"focus has {focus.shape[2]} texts, inputs have {inputs.shape[1]}")
     in_focus = (focus if focus.dim() == 3 else focus.unsqueeze(2)).unsqueeze(3).to(inputs.device)
     with torch.no_grad():
-        below = inputs * in_focus
-        found = []
+        found: list[Decomposed] = []
         for layer in run(lstms, inputs, state=state):
-            found.append(_carried(layer, below, in_focus, convention))
-            below = found[-1].relevant
+            from_below = found[-1].relevant @ layer.from_input.T if found else layer.from_below * in_focus
+            found.append(_carried(layer, from_below, in_focus, convention))
     return found
 
 
@@ -197,13 +206,12 @@ def logits(decoder: nn.Linear, relevant: Float[Tensor, "*axes units"]) -> Float[
         return relevant @ decoder.weight.T
 
 
-def _carried(layer: Layer, below: Tensor, in_focus: Tensor, convention: Convention) -> Decomposed:
-    """One layer, step by step, given the relevant part of what it reads."""
-    sets, steps, batch, _ = below.shape
+def _carried(layer: Layer, from_below: Tensor, in_focus: Tensor, convention: Convention) -> Decomposed:
+    """One layer, step by step, given the relevant part of what comes in from below."""
+    sets, steps, batch, _ = from_below.shape
     units = layer.hidden.shape[-1]
-    relevant, cells = (below.new_zeros(sets, steps, batch, units) for _ in range(2))
-    hidden = cell = below.new_zeros(sets, 1, batch, units)
-    from_below = below @ layer.from_input.T
+    relevant, cells = (from_below.new_zeros(sets, steps, batch, units) for _ in range(2))
+    hidden = cell = from_below.new_zeros(sets, 1, batch, units)
     first = in_focus.flatten(2).any(2).any(0).int().argmax() if in_focus.any() else steps
     for step in range(int(first), steps):
         here = slice(step, step + 1)
@@ -241,25 +249,32 @@ def run(
             units = from_hidden.shape[1]
             zero = inputs.new_zeros(1, inputs.shape[1], units)
             before, cell = state[n] if state is not None else (zero, zero)
-            cells, outs, hidden = [cell], [], [before]
-            whole = below @ from_input.T + bias
+            cells, squashed, outs, hidden = [cell], [], [], [before]
+            from_below = below @ from_input.T
+            whole = from_below + bias
             for step in whole.split(1):
                 step += hidden[-1] @ from_hidden.T
                 i, f, g, o = step.chunk(4, -1)
                 cells.append(torch.sigmoid(f) * cells[-1] + torch.sigmoid(i) * torch.tanh(g))
+                squashed.append(torch.tanh(cells[-1]))
                 outs.append(torch.sigmoid(o))
-                hidden.append(outs[-1] * torch.tanh(cells[-1]))
+                hidden.append(outs[-1] * squashed[-1])
             below = torch.cat(hidden[1:])
             gates = slice(0, 3 * units)
+            gates_of_bias = _nonlinear(bias[gates])
             layers.append(
                 Layer(
-                    from_input[gates],
-                    from_hidden[gates],
-                    bias[gates],
-                    whole[..., gates],
-                    torch.cat(outs),
-                    below,
-                    torch.cat(cells),
+                    from_input=from_input[gates],
+                    from_hidden=from_hidden[gates],
+                    bias=bias[gates],
+                    gates_of_bias=gates_of_bias,
+                    from_below=from_below[..., gates],
+                    gate_inputs=whole[..., gates],
+                    half_beyond_bias=_nonlinear(whole[..., gates]).sub_(gates_of_bias).mul_(0.5),
+                    output_gate=torch.cat(outs),
+                    hidden=below,
+                    cells=torch.cat(cells),
+                    squashed=torch.cat(squashed),
                 )
             )
     return layers
@@ -280,6 +295,14 @@ def _nonlinear(gate_inputs: Tensor) -> Tensor:
     torch.sigmoid(gate_inputs[..., :two], out=out[..., :two])
     torch.tanh(gate_inputs[..., two:], out=out[..., two:])
     return out
+
+
+def _share(
+    function: Callable[[Tensor], Tensor], part: Tensor, whole: Tensor, bias: Tensor, half_beyond_bias: Tensor
+) -> Tensor:
+    """`linearised`, given what does not depend on the part; in place, as memory takes most of the time."""
+    gained = function(part + bias).sub_(function(whole - part))
+    return torch.add(half_beyond_bias, gained, alpha=0.5, out=gained)
 
 
 def linearised(

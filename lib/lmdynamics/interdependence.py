@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from lmdynamics.decomposition import Convention, Layer, decompose, run
 from lmdynamics.models import State
 
+_ROWS = 200
+"""Words carried along at once: enough for fast matrix products, few enough for the processor's cache."""
+
 
 def between(
     lstms: nn.LSTM | Iterable[nn.Module],
@@ -113,7 +116,7 @@ def pairwise(
         raise ValueError(f"need {batch} lengths from 1 to {steps}, got {lengths.tolist()}")
     convention = convention or Convention()
     with torch.no_grad():
-        found = _pairwise(run(lstms, inputs, state=state), inputs, min(distance, steps - 1), convention)
+        found = _pairwise(run(lstms, inputs, state=state), min(distance, steps - 1), convention)
     real = torch.arange(steps).view(1, -1, 1) + torch.arange(1, len(found) + 1).view(-1, 1, 1) < lengths
     real = real.to(found.device)
     if not found[real].isfinite().all():
@@ -124,34 +127,35 @@ def pairwise(
     return whole
 
 
-def _pairwise(layers: list[Layer], inputs: Tensor, distance: int, convention: Convention) -> Tensor:
-    steps, batch = inputs.shape[:2]
-    own = inputs @ layers[0].from_input.T
+def _pairwise(layers: list[Layer], distance: int, convention: Convention) -> Tensor:
+    steps, batch, _ = layers[0].hidden.shape
+    own = layers[0].from_below
     # each word on its own, at its own step
-    carried: list[tuple[Tensor, Tensor]] = []
-    below = own
-    for n, layer in enumerate(layers):
-        if n:
-            below = carried[-1][0] @ layer.from_input.T
+    alone: list[tuple[Tensor, Tensor]] = []
+    for layer in layers:
+        from_below = alone[-1][0] @ layer.from_input.T if alone else own
         zero = torch.zeros_like(layer.hidden)
-        carried.append(layer.advance(slice(0, steps), below, zero, True, convention))
-    alone = carried[-1][0]
-    found = alone.new_full((distance, steps, batch), torch.nan)
-    for d in range(1, distance + 1):
-        here, first = slice(d, steps), slice(0, steps - d)
-        after: list[tuple[Tensor, Tensor]] = []
-        joint = own[here]
-        for n, layer in enumerate(layers):
-            hidden, cell = (part[first] for part in carried[n])
-            past = hidden @ layer.from_hidden.T
-            single = past + after[-1][0] @ layer.from_input.T if n else past
-            both = past + (joint @ layer.from_input.T if n else joint)
-            after.append(layer.advance(here, single, cell, False, convention))
-            joint, _ = layer.advance(here, both, cell, True, convention)
-        carried = after
-        found[d - 1, first] = _ratio(joint, carried[-1][0], alone[here])
+        alone.append(layer.advance(slice(0, steps), from_below, zero, True, convention))
+    found = own.new_full((distance, steps, batch), torch.nan)
+    block = max(1, _ROWS // batch)
+    for begin in range(0, steps, block):
+        carried = [(hidden[begin : begin + block], cell[begin : begin + block]) for hidden, cell in alone]
+        for d in range(1, min(distance, steps - 1 - begin) + 1):
+            here = slice(begin + d, min(begin + d + block, steps))
+            words = here.stop - here.start
+            after: list[tuple[Tensor, Tensor]] = []
+            joint = own[here]
+            for n, layer in enumerate(layers):
+                hidden, cell = (part[:words] for part in carried[n])
+                past = hidden @ layer.from_hidden.T
+                single = past + after[-1][0] @ layer.from_input.T if n else past
+                both = past + (joint @ layer.from_input.T if n else joint)
+                after.append(layer.advance(here, single, cell, False, convention))
+                joint, _ = layer.advance(here, both, cell, True, convention)
+            carried = after
+            found[d - 1, begin : begin + words] = _ratio(joint, carried[-1][0], alone[-1][0][here])
     return found
 
 
 def _ratio(joint: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return (joint - (a + b)).norm(dim=-1) / joint.norm(dim=-1)
+    return torch.linalg.vector_norm((a + b).sub_(joint), dim=-1) / torch.linalg.vector_norm(joint, dim=-1)

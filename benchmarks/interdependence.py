@@ -1,0 +1,168 @@
+"""Interdependence of all pairs of words, by one LSTM layer of 400 units: time beside acd and bare products.
+
+The package acd splits a text for one contiguous span at a time. It is called once for each focus set: 20 words
+and 190 pairs, for which spans of two words stand in, as its time depends on neither length nor place. To have
+its states at the second word of each pair, one would have to call it on every beginning of the sentence, which
+is one third more steps.
+
+The products alone are those that the decomposition adds to running the LSTM: inputs of three gates, of each
+word from below, and of each first word of a pair, at each distance, from its state one step before. Running
+the LSTM takes products too, of four gates from below and from the state before: one row counts them in.
+"""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+
+import acd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.timing import Row, row
+from lmdynamics import interdependence
+
+UNITS, WORDS = 400, 20  # of the layer, of a sentence
+SENTENCES, DISTANCE = 100, 10  # of a block
+EWT = 254_818  # words of English-EWT
+PEAK = """
+from pathlib import Path
+from benchmarks.interdependence import through
+through({blocks})
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in status if line.startswith("VmHWM")))  # KiB
+"""
+
+
+def rows() -> list[Row]:
+    """Measure; about a minute on a machine that does nothing else."""
+    torch.set_num_threads(1)
+    lstm = nn.LSTM(UNITS, UNITS)
+    sentence, block = torch.randn(WORDS, 1, UNITS), torch.randn(WORDS, SENTENCES, UNITS)
+    check(lstm, sentence)
+
+    def all_pairs() -> Tensor:
+        return interdependence.pairwise(lstm, sentence, distance=WORDS - 1)
+
+    def near_pairs() -> Tensor:
+        return interdependence.pairwise(lstm, block, distance=DISTANCE)
+
+    label = f"all pairs of {WORDS} words, {UNITS} units, against "
+    of_block = f"{SENTENCES} x {WORDS} words, up to {DISTANCE} apart, "
+    whole = row(
+        of_block + "against its matrix products",
+        near_pairs,
+        products(lstm, block, DISTANCE),
+        repeats=11,
+        target="<= 2",
+    )
+    speed, bare = (block[..., 0].numel() / seconds for seconds in (whole.ours, whole.alternative))
+    few, many = (peak_memory(blocks) for blocks in (2, 20))
+    return [
+        row(
+            label + "acd on as many spans",
+            all_pairs,
+            lambda: [of_span(lstm, sentence, *span) for span in spans()],
+            repeats=3,
+            target="<= 0.05",
+        ),
+        row(
+            label + "its matrix products",
+            all_pairs,
+            products(lstm, sentence, WORDS - 1),
+            repeats=31,
+            target="<= 2",
+        ),
+        whole,
+        row(
+            of_block + "those of running the LSTM too",
+            near_pairs,
+            products(lstm, block, DISTANCE, running=True),
+            repeats=11,
+        ),
+        Row(of_block + "words a second", speed, bare, speed / bare, "words/s", ""),
+        Row(
+            f"computed from it: {EWT:,} words of English-EWT",
+            EWT / speed,
+            EWT / bare,
+            bare / speed,
+            "s",
+            "",
+        ),
+        Row("peak memory at 20 such blocks, against 2", many, few, many / few, "MiB", "<= 1.2"),
+    ]
+
+
+def spans() -> Iterator[tuple[int, int]]:
+    """First and last word of a span for each focus set: every word, and two words for every pair."""
+    for first in range(WORDS):
+        yield first, first
+        for _ in range(first + 1, WORDS):
+            yield first, first + 1
+
+
+def of_span(lstm: nn.LSTM, inputs: Tensor, first: int, last: int) -> Tensor:
+    """Relevant hidden state after the last word of the text, by acd."""
+
+    class Model:
+        hidden_dim = UNITS
+        hidden_to_label = nn.Linear(UNITS, UNITS, bias=False)
+
+        def __init__(self) -> None:
+            self.lstm = lstm
+
+        def embed(self, text: None) -> Tensor:
+            return inputs
+
+    class Batch:
+        text = None
+
+    nn.init.eye_(Model.hidden_to_label.weight)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of NumPy's, in acd
+        return torch.as_tensor(acd.cd_text(Batch(), Model(), first, last))
+
+
+def check(lstm: nn.LSTM, inputs: Tensor) -> None:
+    """Compare what both say of the last two words, a span that ends where acd reads."""
+    a, b, both = (of_span(lstm, inputs, *span) for span in ((18, 18), (19, 19), (18, 19)))
+    theirs = ((both - a - b).norm() / both.norm()).item()
+    ours = interdependence.pairwise(lstm, inputs, distance=1)[0, 18, 0].item()
+    if abs(ours - theirs) > 1e-4:
+        raise RuntimeError(f"the contenders do not compute the same number: {ours}, {theirs}")
+
+
+def products(lstm: nn.LSTM, inputs: Tensor, distance: int, *, running: bool = False) -> Callable[[], None]:
+    """Multiply as many rows by the layer's own weights."""
+    steps, batch, _ = inputs.shape
+    from_below, from_hidden = lstm.weight_ih_l0.detach(), lstm.weight_hh_l0.detach()
+    split = slice(0, 3 * UNITS)
+    flat = inputs.flatten(0, 1)
+
+    def multiply() -> None:
+        flat @ (from_below if running else from_below[split]).T
+        if running:
+            for step in inputs:
+                step @ from_hidden.T
+        for d in range(1, distance + 1):
+            flat[: (steps - d) * batch] @ from_hidden[split].T
+
+    return multiply
+
+
+def through(blocks: int) -> None:
+    """Measure so many blocks of sentences, one after another."""
+    torch.set_num_threads(1)
+    lstm = nn.LSTM(UNITS, UNITS)
+    for _ in range(blocks):
+        interdependence.pairwise(lstm, torch.randn(WORDS, SENTENCES, UNITS), distance=DISTANCE)
+
+
+def peak_memory(blocks: int) -> float:
+    """Largest resident memory, in MiB, of a fresh process that measures so many blocks (Linux)."""
+    command = [sys.executable, "-c", PEAK.format(blocks=blocks)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
+
+
+if __name__ == "__main__":
+    for measured in rows():
+        print(measured)
