@@ -1,9 +1,9 @@
 """Interdependence of all pairs of words, by one LSTM layer of 400 units: time beside acd and bare products.
 
-The package acd splits a text for one contiguous span at a time. It is called once for each focus set: 20 words
-and 190 pairs, for which spans of two words stand in, as its time depends on neither length nor place. To have
-its states at the second word of each pair, one would have to call it on every beginning of the sentence, which
-is one third more steps.
+The package acd splits a text for one contiguous span at a time. It is called once for each focus set: 20
+words and 190 pairs, for which spans of two words stand in, as its time depends on neither length nor place.
+To have its states at the second word of each pair, one would have to call it on every beginning of the
+sentence, which is a third more steps.
 
 The products alone are those that the decomposition adds to running the LSTM: inputs of three gates, of each
 word from below, and of each first word of a pair, at each distance, from its state one step before. Running
@@ -39,7 +39,8 @@ def rows() -> list[Row]:
     torch.set_num_threads(1)
     lstm = nn.LSTM(UNITS, UNITS)
     sentence, block = torch.randn(WORDS, 1, UNITS), torch.randn(WORDS, SENTENCES, UNITS)
-    check(lstm, sentence)
+    theirs = ForAcd(lstm, sentence)
+    check(theirs)
 
     def all_pairs() -> Tensor:
         return interdependence.pairwise(lstm, sentence, distance=WORDS - 1)
@@ -62,7 +63,7 @@ def rows() -> list[Row]:
         row(
             label + "acd on as many spans",
             all_pairs,
-            lambda: [of_span(lstm, sentence, *span) for span in spans()],
+            lambda: [theirs.of_span(*span) for span in spans()],
             repeats=3,
             target="<= 0.05",
         ),
@@ -101,40 +102,41 @@ def spans() -> Iterator[tuple[int, int]]:
             yield first, first + 1
 
 
-def of_span(lstm: nn.LSTM, inputs: Tensor, first: int, last: int) -> Tensor:
-    """Relevant hidden state after the last word of the text, by acd."""
+class ForAcd:
+    """A model of one layer as acd reads it, whose scores are its hidden state."""
 
-    class Model:
-        hidden_dim = UNITS
-        hidden_to_label = nn.Linear(UNITS, UNITS, bias=False)
+    hidden_dim = UNITS
+    text = None  # of the batch that acd asks for
 
-        def __init__(self) -> None:
-            self.lstm = lstm
+    def __init__(self, lstm: nn.LSTM, inputs: Tensor) -> None:
+        self.lstm, self.inputs = lstm, inputs
+        self.hidden_to_label = nn.Linear(UNITS, UNITS, bias=False)
+        nn.init.eye_(self.hidden_to_label.weight)
 
-        def embed(self, text: None) -> Tensor:
-            return inputs
+    def embed(self, text: None) -> Tensor:
+        """Its inputs, whatever the text."""
+        return self.inputs
 
-    class Batch:
-        text = None
-
-    nn.init.eye_(Model.hidden_to_label.weight)
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of NumPy's, in acd
-        return torch.as_tensor(acd.cd_text(Batch(), Model(), first, last))
+    def of_span(self, first: int, last: int) -> Tensor:
+        """Relevant hidden state after the last word of the text, by acd."""
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of NumPy's, in acd
+            return torch.as_tensor(acd.cd_text(self, self, first, last))
 
 
-def check(lstm: nn.LSTM, inputs: Tensor) -> None:
+def check(theirs: ForAcd) -> None:
     """Compare what both say of the last two words, a span that ends where acd reads."""
-    a, b, both = (of_span(lstm, inputs, *span) for span in ((18, 18), (19, 19), (18, 19)))
-    theirs = ((both - a - b).norm() / both.norm()).item()
-    ours = interdependence.pairwise(lstm, inputs, distance=1)[0, 18, 0].item()
-    if abs(ours - theirs) > 1e-4:
-        raise RuntimeError(f"the contenders do not compute the same number: {ours}, {theirs}")
+    first, last = WORDS - 2, WORDS - 1
+    a, b, both = (theirs.of_span(*span) for span in ((first, first), (last, last), (first, last)))
+    expected = ((both - a - b).norm() / both.norm()).item()
+    found = interdependence.pairwise(theirs.lstm, theirs.inputs, distance=1)[0, first, 0].item()
+    if abs(found - expected) > 1e-4:
+        raise RuntimeError(f"the contenders do not compute the same number: {found}, {expected}")
 
 
 def products(lstm: nn.LSTM, inputs: Tensor, distance: int, *, running: bool = False) -> Callable[[], None]:
     """Multiply as many rows by the layer's own weights."""
     steps, batch, _ = inputs.shape
-    from_below, from_hidden = lstm.weight_ih_l0.detach(), lstm.weight_hh_l0.detach()
+    from_below, from_hidden, *_ = (parameter.detach() for parameter in lstm.parameters())
     split = slice(0, 3 * UNITS)
     flat = inputs.flatten(0, 1)
 

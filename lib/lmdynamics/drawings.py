@@ -1,6 +1,6 @@
 """Drawings that explain: no data but made-up or sampled text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,8 +15,12 @@ from lmdynamics.synthetic import Language
 RULE, SCAFFOLD, PHRASE, PLAIN = "#c0392b", "#2e8b57", "#a9d5bd", "#e8e8e8"
 """Colours of α and ω, of a scaffold, of a phrase outside the rule, and of single random symbols."""
 
+PARTS = {"gate": "#808080", "relevant": RULE, "irrelevant": "#0072b2", "bias": "#cc9922"}
+"""Colour of a gate and of its parts."""
+_RELEVANT = torch.linspace(-6, 6, 121, dtype=torch.float64)
 
-def samples(languages: Mapping[str, Language], axes: Sequence[Axes], *, symbols: int = 16) -> Sequence[Axes]:
+
+def samples(languages: Mapping[str, Language], axes: Iterable[Axes], *, symbols: int = 16) -> list[Axes]:
     """Draw stretches of the training part and test cases of languages (thesis chapter 5, figure 6).
 
     Parameters
@@ -28,6 +32,7 @@ def samples(languages: Mapping[str, Language], axes: Sequence[Axes], *, symbols:
     symbols
         How many to a row.
     """
+    axes = list(axes)
     for (name, language), ax in zip(languages.items(), axes[:2], strict=True):
         text, length = language.text(), language.settings.length
         kinds = np.zeros(len(text.ids), int)
@@ -61,7 +66,7 @@ def _draw(ax: Axes, language: Language, texts: list[np.ndarray], kinds: list[np.
     ax.axis("off")
 
 
-def scaffolding(axes: Sequence[Axes]) -> Sequence[Axes]:
+def scaffolding(axes: Iterable[Axes]) -> list[Axes]:
     """Draw a rule around a familiar span and around an unfamiliar one (thesis chapter 5, figure 5).
 
     Parameters
@@ -69,6 +74,7 @@ def scaffolding(axes: Sequence[Axes]) -> Sequence[Axes]:
     axes
         Two, one below the other.
     """
+    axes = list(axes)
     words = ("either", "Socrates", "is", "mortal", "or")
     titles = ("familiar: a known constituent is built upon", "unfamiliar: the rule is learnt by itself")
     for ax, title in zip(axes, titles, strict=True):
@@ -89,6 +95,38 @@ def scaffolding(axes: Sequence[Axes]) -> Sequence[Axes]:
     return axes
 
 
+def gate(axes: Iterable[Axes], *, others: Sequence[float] = (-3.0, 0.0, 3.0)) -> list[Axes]:
+    """Draw how the logistic of a sum is shared out among its terms, without bias: `gate_explorer` on paper.
+
+    Parameters
+    ----------
+    axes
+        One for each irrelevant input.
+    others
+        These inputs.
+    """
+    axes = list(axes)
+    for other, ax in zip(others, axes, strict=True):
+        for name, value in _shares(other, 0.0).items():
+            ax.plot(_RELEVANT, value, color=PARTS[name], label=name, linewidth=3 if name == "gate" else 1.5)
+        ax.set(title=f"irrelevant input {other:g}", xlabel="relevant input")
+    axes[0].set_ylabel("share of the gate")
+    axes[-1].legend(fontsize="small")
+    return axes
+
+
+def _shares(other: float, bias: float) -> dict[str, torch.Tensor]:
+    """The logistic gate, and what of it is the relevant input's, the irrelevant one's and the bias's."""
+    one, fixed = torch.full_like(_RELEVANT, other), torch.tensor(bias, dtype=torch.float64)
+    whole = _RELEVANT + one + fixed
+    found = {
+        "relevant": linearised(torch.sigmoid, _RELEVANT, whole, fixed),
+        "irrelevant": linearised(torch.sigmoid, one, whole, fixed),
+        "bias": torch.sigmoid(fixed).expand_as(whole),
+    }
+    return {"gate": torch.stack([*found.values()]).sum(0), **found}
+
+
 def gate_explorer() -> go.Figure:
     """An interactive figure of how the logistic of a sum is shared out among its terms.
 
@@ -98,29 +136,22 @@ def gate_explorer() -> go.Figure:
         Over the relevant input: the gate, and the parts of it that are relevant, irrelevant and the bias's;
         a slider sets the irrelevant input, buttons the bias.
     """
-    relevant = torch.linspace(-6, 6, 121, dtype=torch.float64)
     others, biases = np.arange(-4.0, 4.5, 1.0), (-2.0, 0.0, 2.0)
     figure = go.Figure()
-    parts = {"gate": "#808080", "relevant": RULE, "irrelevant": "#0072b2", "bias": "#cc9922"}
     for bias in biases:
         for other in others:
-            one, rest, fixed = torch.full_like(relevant, other), relevant, torch.tensor(bias).double()
-            of_relevant = linearised(torch.sigmoid, rest, rest + one + fixed, fixed)
-            of_other = linearised(torch.sigmoid, one, rest + one + fixed, fixed)
-            alone = torch.sigmoid(fixed).expand_as(rest)
-            values = (of_relevant + of_other + alone, of_relevant, of_other, alone)
-            for (name, colour), value in zip(parts.items(), values, strict=True):
+            for name, value in _shares(other, bias).items():
                 figure.add_scatter(
-                    x=relevant.numpy(),
+                    x=_RELEVANT.numpy(),
                     y=value.numpy().round(4),
                     name=name,
-                    line={"color": colour, "width": 4 if name == "gate" else 2},
+                    line={"color": PARTS[name], "width": 4 if name == "gate" else 2},
                     visible=bias == 0 and other == 0,
                     hovertemplate=f"<b>{name}</b> at relevant input %{{x:.1f}}: %{{y:.3f}}<extra></extra>",
                 )
 
     def visible(bias: float, other: float) -> list[bool]:
-        return [(b, o) == (bias, other) for b in biases for o in others for _ in parts]
+        return [(b, o) == (bias, other) for b in biases for o in others for _ in PARTS]
 
     def slider(bias: float) -> dict:
         steps = [

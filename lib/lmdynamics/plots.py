@@ -449,23 +449,22 @@ def sentence_explorer(table: pd.DataFrame) -> go.Figure:
     figure = make_subplots(rows=2, row_heights=[0.3, 0.7], vertical_spacing=0.02, shared_xaxes=True)
     chosen, menu = list(dict.fromkeys(table["sentence"])), []
     for sentence in chosen:
-        pairs = table[table["sentence"] == sentence]
-        count = int(pairs["right"].max()) + 1
-        words, heads = [""] * count, [0] * count
-        grid, joined = np.full((count, count), np.nan), np.full((count, count), "", object)
-        for pair in pairs.itertuples():
-            words[pair.left], words[pair.right] = pair.left_word, pair.right_word
-            heads[pair.left], heads[pair.right] = pair.left_head, pair.right_head
-            grid[pair.left, pair.right] = round(pair.interdependence, 4)
-            if pair.left_head == pair.right or pair.right_head == pair.left:
-                joined[pair.left, pair.right] = "<br>joined by an edge"
+        words, heads, grid = _sentence(table[table["sentence"] == sentence])
+        count = len(words)
+        joined = [
+            [
+                "<br>joined by an edge" if heads[one] == other or heads[other] == one else ""
+                for other in range(count)
+            ]
+            for one in range(count)
+        ]
         x, y = _arcs(heads)
         figure.add_scatter(
             x=x, y=y, mode="lines", line={"color": "#808080", "width": 1.5}, hoverinfo="skip",
             showlegend=False, visible=sentence == chosen[0], row=1, col=1,
         )  # fmt: skip
         figure.add_heatmap(
-            z=grid,
+            z=grid.round(4),
             customdata=joined,
             text=[[f"{one} … {other}" for other in words] for one in words],
             colorscale="Viridis",
@@ -503,6 +502,44 @@ def sentence_explorer(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(showticklabels=False, row=1, col=1)
     figure.update_layout(menu[0]["args"][1])
     return figure
+
+
+def sentence(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
+    """Draw the tree of the first sentence above the interdependence of its words: the explorer on paper.
+
+    Parameters
+    ----------
+    table
+        As for `sentence_explorer`.
+    axes
+        Two, one below the other.
+    """
+    above, below = axes
+    words, heads, grid = _sentence(table[table["sentence"] == table["sentence"].iloc[0]])
+    x, y = _arcs(heads)
+    above.plot(
+        [np.nan if at is None else at for at in x], [np.nan if at is None else at for at in y], color="0.3"
+    )
+    above.axis("off")
+    image = below.imshow(grid, cmap="viridis", aspect="auto")
+    below.set_xticks(range(len(words)), words, rotation=60, ha="right")
+    below.set_yticks(range(len(words)), words)
+    below.grid(visible=False)
+    below.figure.colorbar(image, ax=below, label=MEASURES["interdependence"], location="bottom", shrink=0.6)
+    above.set_xlim(below.get_xlim())
+    return [above, below]
+
+
+def _sentence(pairs: pd.DataFrame) -> tuple[list[str], list[int], np.ndarray]:
+    """Words, heads and interdependence (left × right) of one sentence, from the rows of its pairs."""
+    left, right = (pairs[side].to_numpy(int) for side in ("left", "right"))
+    count = int(right.max()) + 1
+    words, heads = np.empty(count, object), np.zeros(count, int)
+    for side, places in (("left", left), ("right", right)):
+        words[places], heads[places] = pairs[f"{side}_word"], pairs[f"{side}_head"]
+    grid = np.full((count, count), np.nan)
+    grid[left, right] = pairs["interdependence"]
+    return words.tolist(), heads.tolist(), grid
 
 
 def _arcs(heads: list[int]) -> tuple[list[float | None], list[float | None]]:
