@@ -43,7 +43,7 @@ format: .venv/installed ## lay out the code
 	@ruff check -q --fix $(CODE)
 	@ruff format -q $(CODE)
 
-bench: .venv/installed ## measure the speed of training and of similarity
+bench: .venv/installed ## measure speed beside the alternatives
 	@python -m benchmarks
 
 clean: ## remove the built book and the kept runs of chapters (trained models stay in .cache)
