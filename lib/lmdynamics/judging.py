@@ -57,10 +57,20 @@ class Verdict:
         """Margin, interval and number of seeds, as a sentence."""
         if self.outcome == "not tested":
             return f"Margin ({self.claim.measured_as}): nothing in this run to measure it by."
-        known = np.isfinite(self.low)
-        interval = f"95 % interval {self.low:+.3f} to {self.high:+.3f}" if known else "no interval"
+        interval = f"95 % interval {self.interval}" if self.interval else "no interval"
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
-        return f"Margin ({self.claim.measured_as}): {self.margin:+.3f}, {interval} over {seeds}."
+        return f"Margin ({self.claim.measured_as}): {self.rounded(self.margin)}, {interval} over {seeds}."
+
+    @property
+    def interval(self) -> str:
+        """Its ends, as text; empty where there is none."""
+        known = np.isfinite(self.low)
+        return f"{self.rounded(self.low)} to {self.rounded(self.high)}" if known else ""
+
+    def rounded(self, number: float) -> str:
+        """The margin or an end of its interval with three decimals, or five where all of them are small."""
+        largest = np.nanmax(np.abs([self.margin, self.low, self.high]))
+        return f"{number:+.{3 if largest >= 0.01 else 5}f}"
 
 
 def judged(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Verdict:

@@ -403,7 +403,7 @@ def by_length(table: pd.DataFrame, ax: Axes, *, x: str, y: str, legend: bool = T
     ax.set(xlabel=x, ylabel=MEASURES.get(y, y))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if legend:
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", frameon=True, framealpha=0.85, edgecolor="none")
     return ax
 
 

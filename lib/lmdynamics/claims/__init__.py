@@ -69,7 +69,6 @@ def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     pandas.DataFrame
         One row per claim: `finding, margin, low, high` (ends of the interval), `seeds, verdict, source`.
     """
-    verdicts = [judged(claim, tables) for claim in CLAIMS.values() if set(claim.tables) <= tables.keys()]
     return pd.DataFrame(
         [
             {
@@ -81,29 +80,28 @@ def overview(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 "verdict": verdict.outcome,
                 "source": verdict.claim.source,
             }
-            for verdict in verdicts
+            for verdict in _decided(tables)
         ]
     )
 
 
 def listed(tables: Mapping[str, pd.DataFrame]) -> Styler:
     """The verdicts on all claims that the tables can decide, as a table for a page."""
-    rows = overview(tables)
-    source = rows["source"].map(escape)
-    shown = pd.DataFrame(
+    rows = [
         {
-            "finding": rows["finding"].map(escape) + "<br><small>" + source + "</small>",
-            "verdict": rows["verdict"],
-            "margin": rows["margin"].map("{:+.3f}".format),
-            "95 % interval": [
-                f"{low:+.3f} to {high:+.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)
-            ],
-            "seeds": rows["seeds"],
+            "finding": f"{escape(found.claim.statement)}<br><small>{escape(found.claim.source)}</small>",
+            "verdict": found.outcome,
+            "margin": "–" if found.outcome == "not tested" else found.rounded(found.margin),
+            "95 % interval": found.interval or "–",
+            "seeds": found.seeds,
         }
-    )
-    shown.loc[rows["margin"].isna(), "margin"] = "–"
-    shown.loc[rows["low"].isna(), "95 % interval"] = "–"
-    return shown.style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+        for found in _decided(tables)
+    ]
+    return pd.DataFrame(rows).style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+
+
+def _decided(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
+    return [judged(claim, tables) for claim in CLAIMS.values() if set(claim.tables) <= tables.keys()]
 
 
 def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
@@ -127,7 +125,7 @@ def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.Da
             row = {"finding": claim.statement}
             for measure in measures:
                 found = judged(claim, {"trajectories": trajectories.assign(svcca=trajectories[measure])})
-                row[measure] = _briefly(found, 2)
+                row[measure] = _briefly(found)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -158,12 +156,12 @@ def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 name: chapter_5.usual(tables[name], convention).assign(**default) for name in claim.tables
             }
             found = judged(claim, rows_of)
-            row[bias.replace("_", " "), interactions] = _briefly(found, 3)
+            row[bias.replace("_", " "), interactions] = _briefly(found)
         rows.append(pd.Series(row, name=claim.statement))
     return pd.DataFrame(rows).rename_axis(columns=["bias × bias", "relevant × irrelevant"])
 
 
-def _briefly(verdict: Verdict, digits: int) -> str:
+def _briefly(verdict: Verdict) -> str:
     if verdict.outcome == "not tested":
         return verdict.outcome
-    return f"{verdict.outcome} ({verdict.margin:+.{digits}f})"
+    return f"{verdict.outcome} ({verdict.rounded(verdict.margin)})"
