@@ -23,6 +23,8 @@ from lmdynamics.settings import SCALES, Scale, scale
 
 STUDIES = ("chapter_4", "chapter_5")
 """Modules of `studies` that have a `study` to record."""
+SENTENCES = ("shown",)
+"""Tables that are not kept, for they hold text by others."""
 PICTURES = {"chapter_4": plots.settling}
 """What is drawn of a study beside its tables, for the README."""
 
@@ -66,6 +68,8 @@ def record(study: str, size: Scale, folder: Path) -> Path:
     home = folder / f"{study}-{size.name}"
     home.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
+        if name in SENTENCES:
+            continue
         table.to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return home
