@@ -21,6 +21,8 @@ from lmdynamics.training import Examples, Parts, TrainingSettings
 VOCABULARIES = (5_000, 33_000)
 SETTINGS = TrainingSettings(learning_rate=1.0)
 UNITS, LAYERS, TAGS = 200, 2, 17
+MODELS, STEPS, SMALL_BATCH, TYPES = 9, 40, 10, 200  # of made-up languages at demo scale
+SMALL = ModelSettings(layers=1, units=100, dropout=0.0)
 SIDE = 2048  # of the square matrices whose product says how fast the machine multiplies
 
 
@@ -45,7 +47,69 @@ def rows() -> list[Row]:
             ),
             everywhere(words, batches),
         ]
+    found.append(
+        row(
+            f"{MODELS} models of {SMALL.units} units, {STEPS} steps: all in one batch of models",
+            one_after_another(),
+            in_one_batch(),
+            repeats=7,
+        )
+    )
     return found
+
+
+def one_after_another() -> Callable[[], None]:
+    """Models of the shape of chapter 5's made-up languages, trained one by one."""
+    ids = np.random.default_rng(0).integers(TYPES, size=SMALL_BATCH * SETTINGS.steps_back * STEPS + 1)
+    settings = TrainingSettings(batch=SMALL_BATCH, learning_rate=1.0)
+    models = [RecurrentModel(SMALL, words=TYPES, classes=TYPES, seed=seed) for seed in range(MODELS)]
+
+    def run() -> None:
+        for model in models:
+            for _ in training.steps(model, Examples.next_word(ids), settings, seed=0, epoch=1, rate=1.0):
+                pass
+
+    return run
+
+
+def in_one_batch() -> Callable[[], None]:
+    """The same models side by side: products of stacks of matrices, recurrence written out."""
+    inputs, targets = torch.randint(TYPES, (2, STEPS, SETTINGS.steps_back, MODELS, SMALL_BATCH))
+    units = SMALL.units
+    shapes = (
+        (TYPES, units),
+        (units, 4 * units),
+        (units, 4 * units),
+        (1, 4 * units),
+        (units, TYPES),
+        (1, TYPES),
+    )
+    weights = [torch.empty(MODELS, *shape).uniform_(-0.1, 0.1).requires_grad_() for shape in shapes]
+    embedding, from_input, from_hidden, bias, decoder, decoder_bias = weights
+    rows = torch.arange(MODELS)[:, None, None]
+
+    def run() -> None:
+        hidden = cell = torch.zeros(MODELS, SMALL_BATCH, units)
+        for words, wanted in zip(inputs.transpose(1, 2), targets.transpose(1, 2), strict=True):
+            below = embedding[rows, words]  # models, steps, batch, units
+            summed = torch.baddbmm(bias, below.flatten(1, 2), from_input).view(*below.shape[:3], -1)
+            outputs = []
+            for step in range(SETTINGS.steps_back):
+                i, f, g, o = torch.baddbmm(summed[:, step], hidden, from_hidden).chunk(4, -1)
+                cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+                hidden = o.sigmoid() * cell.tanh()
+                outputs.append(hidden)
+            logits = torch.baddbmm(decoder_bias, torch.stack(outputs, 1).flatten(1, 2), decoder)
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+            gradients = torch.autograd.grad(loss / (SMALL_BATCH * SETTINGS.steps_back), weights)
+            norms = torch.stack([each.flatten(1).norm(dim=1) for each in gradients]).norm(dim=0)
+            scale = (SETTINGS.clip / (norms + 1e-6)).clamp(max=1)[:, None, None]
+            with torch.no_grad():
+                for weight, gradient in zip(weights, gradients, strict=True):
+                    weight.sub_(gradient * scale)
+            hidden, cell = hidden.detach(), cell.detach()
+
+    return run
 
 
 def everywhere(words: int, batches: int) -> Row:

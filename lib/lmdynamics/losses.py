@@ -6,7 +6,7 @@ buffer that is used again and again, turned into their gradient in place, and mu
 nats (natural logarithm). A target of -1 marks a position that does not count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,17 @@ class Loss(NamedTuple):
     """Sum over the tokens, in nats."""
     gradient: Float[Tensor, "tokens units"]
     """Of the mean over the tokens, at the decoder's input."""
+
+
+class Looked(NamedTuple):
+    """What was measured of the logits of each token, and how its loss changes below them."""
+
+    logits: Float[Tensor, "tokens *measures"]
+    """Measured of the logits."""
+    of_logits: Float[Tensor, "tokens *measures"]
+    """Measured of the gradient of the summed loss at the logits."""
+    of_hidden: Float[Tensor, "tokens units"]
+    """The gradient of the summed loss at the decoder's input."""
 
 
 class CrossEntropy:
@@ -83,6 +94,35 @@ class CrossEntropy:
                 weight_gradient.addmm_(excess.T, share[rows])
                 torch.mm(excess, weight, out=gradient[rows])
         return Loss(total, gradient / len(hidden))
+
+    @torch.no_grad()
+    def look(
+        self,
+        hidden: Float[Tensor, "tokens units"],
+        targets: Int[Tensor, " tokens"],
+        measure: Callable[[Tensor], Tensor],
+    ) -> Looked:
+        """Measure the logits of each token and the gradient of the *summed* loss at them.
+
+        Parameters
+        ----------
+        hidden
+            Input of the decoder.
+        targets
+            Class of each token; the gradient at tokens that do not count is zero.
+        measure
+            Of rows of logits; what it returns, a row for each, must not share their memory.
+        """
+        logits_measured, gradients_measured, gradient = [], [], torch.empty_like(hidden)
+        for rows in self._slices(len(hidden)):
+            logits, wanted = self._logits(hidden[rows]), targets[rows, None]
+            logits_measured.append(measure(logits))
+            excess = torch.softmax(logits, 1, out=logits)
+            excess.scatter_add_(1, wanted.clamp(min=0), -torch.ones_like(wanted, dtype=logits.dtype))
+            excess[wanted[:, 0] == IGNORED] = 0
+            gradients_measured.append(measure(excess))
+            gradient[rows] = excess @ self.decoder.weight
+        return Looked(torch.cat(logits_measured), torch.cat(gradients_measured), gradient)
 
     def _logits(self, hidden: Float[Tensor, "rows units"]) -> Float[Tensor, "rows classes"]:
         weight, bias = self.decoder.weight, self.decoder.bias

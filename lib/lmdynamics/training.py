@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmdynamics.losses import IGNORED, CrossEntropy
@@ -122,15 +122,13 @@ def epochs(
         If the training part has fewer tokens than the batch has streams.
     """
     past = list(past)
-    inputs, targets = (streams(column, settings.batch, model.device) for column in parts.train)
-    head = CrossEntropy(model.decoder, bf16=settings.bf16)
+    per_epoch = math.ceil(len(parts.train.inputs) // settings.batch / settings.steps_back)
     while True:
         number = len(past)
         rate = _next_rate(past, settings)
         start, loss = time.perf_counter(), None
         if number:
-            dropout = torch.Generator(model.device).manual_seed(_epoch_seed(seed, number))
-            loss = _train_epoch(model, head, inputs, targets, settings, rate, dropout, progress)
+            loss = _train_epoch(model, parts.train, settings, seed, number, rate, progress)
         seconds = time.perf_counter() - start
         dev = mean_loss(model, parts.dev, bf16=settings.bf16)
         test = mean_loss(model, parts.test, bf16=settings.bf16) if parts.test else None
@@ -144,7 +142,7 @@ def epochs(
         past.append(
             Epoch(
                 epoch=number,
-                steps=number * math.ceil(len(inputs) / settings.steps_back),
+                steps=number * per_epoch,
                 learning_rate=rate,
                 train_loss=loss,
                 dev_loss=dev,
@@ -154,6 +152,64 @@ def epochs(
             )
         )
         yield past[-1]
+
+
+class Step(NamedTuple):
+    """What one step of optimisation read."""
+
+    loss: Float[Tensor, ""]
+    """Summed over its tokens, in nats, dropout on, before the step."""
+    tokens: int
+
+
+def steps(
+    model: RecurrentModel,
+    examples: Examples,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    epoch: int,
+    rate: float,
+) -> Iterator[Step]:
+    """Take the steps of one epoch, one by one, changing the model in place.
+
+    Parameters
+    ----------
+    model
+        As the epoch before left it.
+    examples
+        What to learn from.
+    settings
+        How; its learning rate is that of the first epoch alone, and not heeded here.
+    seed
+        Of the whole training.
+    epoch
+        Which epoch this is, from 1: with the seed it decides which units dropout silences.
+    rate
+        Learning rate of this epoch.
+
+    Yields
+    ------
+    Step
+        After each step of optimisation.
+    """
+    inputs, targets = (streams(column, settings.batch, model.device) for column in examples)
+    head, top, state = CrossEntropy(model.decoder, bf16=settings.bf16), model.layer_names[-1], None
+    dropout = torch.Generator(model.device).manual_seed(_epoch_seed(seed, epoch))
+    for words, wanted in zip(
+        inputs.split(settings.steps_back), targets.split(settings.steps_back), strict=True
+    ):
+        with _precision(model.device, settings.bf16):
+            layers, reached = model(words, state, dropout=dropout)
+            hidden = model.drop(layers[top], dropout).flatten(0, 1)
+        # the decoder's part of the backward pass is done by hand; autograd goes on below it
+        loss = head.backward(hidden.detach().float(), wanted.flatten())
+        model.embedding.zero_grad()
+        model.lstms.zero_grad()
+        hidden.backward(loss.gradient.to(hidden.dtype))
+        _descend(list(model.parameters()), rate=rate, clip=settings.clip)
+        state = [(h.detach(), c.detach()) for h, c in reached]
+        yield Step(loss.total, words.numel())
 
 
 def mean_loss(model: RecurrentModel, examples: Examples, *, batch: int = 20, bf16: bool = False) -> float:
@@ -229,33 +285,20 @@ def device(name: str = "auto") -> torch.device:
 
 def _train_epoch(
     model: RecurrentModel,
-    head: CrossEntropy,
-    inputs: Int[Tensor, "steps batch"],
-    targets: Int[Tensor, "steps batch"],
+    examples: Examples,
     settings: TrainingSettings,
+    seed: int,
+    epoch: int,
     rate: float,
-    dropout: torch.Generator,
     progress: Callable[[int], None],
 ) -> float:
     """One pass over the streams; returns the mean loss in nats per token."""
-    top, state = model.layer_names[-1], None
-    total = torch.zeros((), dtype=torch.float64, device=model.device)
-    for words, wanted in zip(
-        inputs.split(settings.steps_back), targets.split(settings.steps_back), strict=True
-    ):
-        with _precision(model.device, settings.bf16):
-            layers, reached = model(words, state, dropout=dropout)
-            hidden = model.drop(layers[top], dropout).flatten(0, 1)
-        # the decoder's part of the backward pass is done by hand; autograd goes on below it
-        loss = head.backward(hidden.detach().float(), wanted.flatten())
-        model.embedding.zero_grad()
-        model.lstms.zero_grad()
-        hidden.backward(loss.gradient.to(hidden.dtype))
-        _descend(list(model.parameters()), rate=rate, clip=settings.clip)
-        state = [(h.detach(), c.detach()) for h, c in reached]
-        total += loss.total
-        progress(words.numel())
-    return total.item() / inputs.numel()
+    total, tokens = torch.zeros((), dtype=torch.float64, device=model.device), 0
+    for step in steps(model, examples, settings, seed=seed, epoch=epoch, rate=rate):
+        total += step.loss
+        tokens += step.tokens
+        progress(step.tokens)
+    return total.item() / tokens
 
 
 @torch.no_grad()
