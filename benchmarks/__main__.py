@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 
-SUITES = ("similarity", "trajectories", "training", "interdependence")
+SUITES = ("similarity", "trajectories", "training", "interdependence", "sparsity")
 
 
 def main() -> None:

@@ -10,8 +10,6 @@ word from below, and of each first word of a pair, at each distance, from its st
 the LSTM takes products too, of four gates from below and from the state before: one row counts them in.
 """
 
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -19,19 +17,12 @@ import acd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import Row, row
+from benchmarks.timing import Row, peak_memory, row
 from lmdynamics import interdependence
 
 UNITS, WORDS = 400, 20  # of the layer, of a sentence
 SENTENCES, DISTANCE = 100, 10  # of a block
 EWT = 254_818  # words of English-EWT
-PEAK = """
-from pathlib import Path
-from benchmarks.interdependence import through
-through({blocks})
-status = Path("/proc/self/status").read_text().splitlines()
-print(next(line.split()[1] for line in status if line.startswith("VmHWM")))  # KiB
-"""
 
 
 def rows() -> list[Row]:
@@ -58,7 +49,10 @@ def rows() -> list[Row]:
         target="<= 2",
     )
     speed, bare = (block[..., 0].numel() / seconds for seconds in (whole.ours, whole.alternative))
-    few, many = (peak_memory(blocks) for blocks in (2, 20))
+    few, many = (
+        peak_memory("from benchmarks.interdependence import through", f"through({blocks})")
+        for blocks in (2, 20)
+    )
     return [
         row(
             label + "acd on as many spans",
@@ -157,12 +151,6 @@ def through(blocks: int) -> None:
     lstm = nn.LSTM(UNITS, UNITS)
     for _ in range(blocks):
         interdependence.pairwise(lstm, torch.randn(WORDS, SENTENCES, UNITS), distance=DISTANCE)
-
-
-def peak_memory(blocks: int) -> float:
-    """Largest resident memory, in MiB, of a fresh process that measures so many blocks (Linux)."""
-    command = [sys.executable, "-c", PEAK.format(blocks=blocks)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
 
 
 if __name__ == "__main__":

@@ -1,25 +1,16 @@
 """SVCCA of 191,000 tokens in two layers of 200: time beside its matrix product, memory beside the tokens."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.timing import Row, row, seconds
+from benchmarks.timing import Row, peak_memory, row, seconds
 from lmdynamics.similarity import svcca
 from lmdynamics.statistics import JointMoments
 
 TOKENS, UNITS, BLOCK = 191_000, 200, 8_192
-PEAK = """
-from pathlib import Path
-from benchmarks.similarity import made, streamed
-streamed(made({tokens}))
-status = Path("/proc/self/status").read_text().splitlines()
-print(next(line.split()[1] for line in status if line.startswith("VmHWM")))  # KiB
-"""
 
 
 def made(tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -49,13 +40,6 @@ def usual_recipe(x: np.ndarray, y: np.ndarray) -> float:
     return np.linalg.svd(kept[0].T @ kept[1], compute_uv=False).mean()
 
 
-def peak_memory(tokens: int) -> float:
-    """Largest resident memory, in MiB, of a fresh process that makes and compares so many tokens (Linux)."""
-    # not the resource module: its peak is the parent's where that was larger before the fork
-    command = [sys.executable, "-c", PEAK.format(tokens=tokens)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
-
-
 def rows() -> list[Row]:
     """Measure; about a minute on a machine that does nothing else."""
     x, y = (torch.cat(blocks) for blocks in zip(*made(TOKENS), strict=True))
@@ -70,7 +54,10 @@ def rows() -> list[Row]:
     if np.ptp(values) > 1e-3:
         raise RuntimeError(f"the contenders do not compute the same number: {values}")
     label = f"SVCCA of {TOKENS:,} x {UNITS}, against "
-    few, some, many = (peak_memory(tokens) for tokens in (50_000, TOKENS, 800_000))
+    few, some, many = (
+        peak_memory("from benchmarks.similarity import made, streamed", f"streamed(made({tokens}))")
+        for tokens in (50_000, TOKENS, 800_000)
+    )
     return [
         row(label + "its float64 product (torch)", ours, lambda: both.T @ both, repeats=11, target="<= 3"),
         # NumPy computes one triangle of a matrix times its own transpose: half of the operations

@@ -1,9 +1,20 @@
 """Times taken in turns, so that a machine that is busy now and then is busy for every contender."""
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
+
+
+_PEAK = """
+from pathlib import Path
+{imports}
+{call}
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in status if line.startswith("VmHWM")))  # KiB
+"""
 
 
 class Row(NamedTuple):
@@ -37,3 +48,10 @@ def seconds(contender: Callable[[], object]) -> float:
     start = time.perf_counter()
     contender()
     return time.perf_counter() - start
+
+
+def peak_memory(imports: str, call: str) -> float:
+    """Largest resident memory, in MiB, of a fresh process that imports and calls something (Linux)."""
+    # not the resource module: its peak is the parent's where that was larger before the fork
+    command = [sys.executable, "-c", _PEAK.format(imports=imports, call=call)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024

@@ -7,7 +7,7 @@ loss; below, the losses of later words add to it through the recurrence of the l
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -161,9 +161,8 @@ def _own(
     for number in reversed(range(len(model.lstms))):
         below, here = names[number], names[number + 1]
         before = state[number] if state else None
-        found[below] = _through_cell(
-            model.lstms[number], layers[below], layers[here], before, found[here]
-        )
+        lstm = cast(nn.LSTM, model.lstms[number])
+        found[below] = _through_cell(lstm, layers[below], layers[here], before, found[here])
     return {each: found[each] for each in names}
 
 
@@ -174,7 +173,8 @@ def _through_cell(
     zero = torch.zeros_like(outputs[:1])
     hidden_before, cell = before or (zero, zero)
     hidden = torch.cat([hidden_before, outputs[:-1]])
-    summed = inputs @ lstm.weight_ih_l0.T + hidden @ lstm.weight_hh_l0.T + lstm.bias_ih_l0 + lstm.bias_hh_l0
+    from_input, from_hidden, *biases = lstm.all_weights[0]
+    summed = inputs @ from_input.T + hidden @ from_hidden.T + sum(biases)
     i, f, g, o = summed.chunk(4, -1)
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     cells = [cell[0]]
@@ -191,7 +191,7 @@ def _through_cell(
         ],
         -1,
     )
-    return at_gates @ lstm.weight_ih_l0
+    return at_gates @ from_input
 
 
 def _difference(whole: Tensor, own: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ MEASURES = {
     "omega_from_alpha": "probability of ω by α alone",
     "omega_from_scaffold": "probability of ω by the scaffold alone",
     "whole": "norm of the gradient",
+    "share": "share of moves that helped",
 }
 """Label of an axis by column of a table."""
 

@@ -60,6 +60,20 @@ class ScaffoldSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SparsitySettings:
+    """On what text sparsity is measured, and with which controls."""
+
+    part: str = "train"  # of the language models' text; chapter 6 looks at gradient updates
+    tokens: int | None = 1_000_000  # spread over the part; None for all
+    matched: int = 120  # words of each class with like frequencies; chapter 6, section 3
+    steps: int = 20  # of each epoch whose change of loss is allocated; chapter 6, section 6.1.1
+    sample: int = 20_000  # tokens on whose loss
+    intervals: int = 2  # of Simpson's rule along a step
+    widths: tuple[int, ...] = (50, 100)  # units of other models, as a control
+    control_epochs: int = 50  # passes of the control models at most
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """How large a study is."""
 
@@ -70,6 +84,7 @@ class Scale:
     english: EnglishSettings
     scaffolds: ScaffoldSettings
     tasks: TaskSettings = TaskSettings()
+    sparsity: SparsitySettings = SparsitySettings()
     probes: tuple[ProbeSettings, ...] = (ProbeSettings(), ProbeSettings(hidden=False))  # one of each kind
     compared_tokens: int | None = None  # spread over the test part, on which layers are compared; None: all
     seeds: tuple[int, ...] = (0, 1, 2, 3)  # one model each; the thesis shows two
@@ -105,6 +120,7 @@ DESKTOP = replace(
     training=replace(THESIS.training, epochs=20),
     english=replace(THESIS.english, training=replace(THESIS.training, epochs=10)),
     tasks=TaskSettings(epochs=20),
+    sparsity=replace(THESIS.sparsity, tokens=300_000, steps=10, sample=8_000),
 )
 """Hours on two cores."""
 
@@ -116,6 +132,7 @@ DEMO = replace(
     seeds=(0, 1, 2),
     tasks=TaskSettings(sentences=24_000, epochs=5, tokens=1_000_000),
     compared_tokens=50_000,
+    sparsity=SparsitySettings(tokens=120_000, steps=6, sample=4_000, control_epochs=3),
     english=EnglishSettings(
         corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
         model=THESIS.english.model,
@@ -140,6 +157,9 @@ SMOKE = replace(
     model=replace(THESIS.model, units=40),
     training=replace(THESIS.training, epochs=3),
     tasks=TaskSettings(sentences=1_000, epochs=2),
+    sparsity=SparsitySettings(
+        tokens=4_000, matched=20, steps=2, sample=400, intervals=1, widths=(20,), control_epochs=2
+    ),
     probes=tuple(replace(each, epochs=1, train_tokens=2_000, test_tokens=1_000) for each in THESIS.probes),
     english=EnglishSettings(
         corpus=CorpusSettings(articles=6, min_count=3, drop_rare_sentences=False),

@@ -18,7 +18,7 @@ from itertools import product
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from lmdynamics.claims import chapter_4, chapter_5
+from lmdynamics.claims import chapter_4, chapter_5, chapter_6
 from lmdynamics.decomposition import BIAS, INTERACTIONS, Convention
 from lmdynamics.judging import Claim, Margin, Outcome, Verdict, half_interval, judged
 
@@ -34,10 +34,11 @@ __all__ = [
     "overview",
     "under_conventions",
     "under_measures",
+    "under_sparsities",
     "verdict",
 ]
 
-CLAIMS = {**chapter_4.CLAIMS, **chapter_5.CLAIMS}
+CLAIMS = {**chapter_4.CLAIMS, **chapter_5.CLAIMS, **chapter_6.CLAIMS}
 """All findings, by name; the chapter that tests one prints its verdict."""
 
 
@@ -159,6 +160,34 @@ def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             row[bias.replace("_", " "), interactions] = _briefly(found)
         rows.append(pd.Series(row, name=claim.statement))
     return pd.DataFrame(rows).rename_axis(columns=["bias × bias", "relevant × irrelevant"])
+
+
+def under_sparsities(rho: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts on the claims about sparsity, were they decided by other measures of it.
+
+    Parameters
+    ----------
+    rho
+        The table of that name, of `studies.sparsity`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per claim, its statement the index; columns are how a correlation is taken and the measure;
+        verdict and margin as text.
+    """
+    choices = [("pearson", measure) for measure in ("chi", "hoyer", "gini", "spare_units")]
+    choices += [("log", "chi"), ("spearman", "chi")]
+    rows: list[pd.Series] = []
+    for claim in CLAIMS.values():
+        if claim.tables == ("rho",):
+            row = {}
+            for how, measure in choices:
+                kept = rho[(rho["how"] == how) & rho["measure"].isin([measure, "taxicab"])]
+                own = kept.assign(how="pearson", measure=kept["measure"].replace({measure: "chi"}))
+                row[how, measure.replace("_", " ")] = _briefly(judged(claim, {"rho": own}))
+            rows.append(pd.Series(row, name=claim.statement))
+    return pd.DataFrame(rows).rename_axis(columns=["correlation", "sparsity"])
 
 
 def _briefly(verdict: Verdict) -> str:

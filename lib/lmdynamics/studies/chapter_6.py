@@ -1,0 +1,229 @@
+"""All tables of chapter 6, and the small ones that its page shows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from lmdynamics.allocation import METHODS
+from lmdynamics.settings import THESIS, Scale
+from lmdynamics.studies import allocation, language_models, similarity, sparsity
+
+
+def study(scale: Scale) -> dict[str, pd.DataFrame]:
+    """Train the language models and their controls, and return the tables by name.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        Those of `studies.sparsity` (`words`, `rho`, `levels`, `noise`, `undefined`) and of
+        `studies.allocation` (`steps`, `allocated`, `concentration`); `log`, the losses of
+        `studies.similarity`; `excluded`; and `vocabulary`: one row per word with its id, its `text`, its
+        `frequency` in the training part and its `class`.
+    """
+    models = sparsity.trained(scale)
+    found = sparsity.tables(models)
+    text = models.texts[sparsity.MAIN]
+    known = pd.DataFrame(
+        {
+            "word": range(len(text.frequency)),
+            "text": models.models.text.vocabulary.words,
+            "frequency": text.frequency,
+            "class": [sparsity.CLASSES[each] if each >= 0 else "<unk>" for each in text.classes],
+        }
+    )
+    return {
+        **found,
+        **allocation.tables(models, scale.training, found["words"]),
+        "log": similarity.losses(models.models),
+        "excluded": sparsity.excluded(models, found["undefined"]),
+        "vocabulary": known,
+    }
+
+
+def varied(
+    scale: Scale,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+    epochs: int | None = None,
+    seeds: Sequence[int] | None = None,
+    min_count: int | None = None,
+    tokens: int | None = None,
+    part: str | None = None,
+    widths: Sequence[int] | None = None,
+) -> Scale:
+    """Return a scale with some settings exchanged; None keeps the scale's own."""
+    found = language_models.varied(
+        scale, corpus=corpus, articles=articles, epochs=epochs, seeds=seeds, min_count=min_count
+    )
+    own = found.sparsity
+    return replace(
+        found,
+        sparsity=replace(
+            own,
+            tokens=own.tokens if tokens is None else tokens,
+            part=own.part if part is None else part,
+            widths=own.widths if widths is None else tuple(widths),
+        ),
+    )
+
+
+def described(scale: Scale) -> pd.DataFrame:
+    """What a scale trains and measures, beside the paper's own numbers (thesis chapter 6, section 2).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per property: `this run` and `paper`, as text.
+    """
+    own, paper = scale.sparsity, THESIS
+    text = sparsity.measured_text(scale, language_models.prepared(scale))
+    rows = {
+        "tokens measured": (f"{len(text.examples.inputs):,}, of the {own.part} part", "–"),
+        "occurrences that give a word its class": tuple(
+            f"{each.corpus.min_count}" for each in (scale, paper)
+        ),
+        "words of open and closed classes": (
+            " and ".join(f"{text.groups[name].sum():,}" for name in sparsity.CLASSES[:2]),
+            "–",
+        ),
+        "words of each class in matched samples": tuple(
+            f"{each.sparsity.matched}" for each in (scale, paper)
+        ),
+        "controls: units of other models": (", ".join(map(str, own.widths)) or "none", "–"),
+        "controls: epochs": (f"{min(own.control_epochs, scale.training.epochs)}", "–"),
+        "steps whose change of loss is allocated": (f"{own.steps} in each epoch", "–"),
+        "on the loss of": (f"{own.sample:,} tokens", "–"),
+    }
+    about = language_models.described(scale).drop(index=["tokens to compare layers on"])
+    return pd.concat([about, pd.DataFrame.from_dict(rows, orient="index", columns=about.columns)])
+
+
+def by_word(words: pd.DataFrame, vocabulary: pd.DataFrame, side: str, column: str) -> pd.DataFrame:
+    """Values of each word after each epoch, means over seeds, beside what is known of it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `word` and `epoch`: `value`, `text`, `frequency`, `class`.
+    """
+    rows = words[(words["side"] == side) & (words["word"] > 0)]
+    means = rows.groupby(["word", "epoch"])[column].mean().rename("value").reset_index()
+    return means.merge(vocabulary, on="word")
+
+
+def sent_back(levels: pd.DataFrame, rho: pd.DataFrame) -> pd.DataFrame:
+    """What later words add to a gradient, after the last epoch, means over seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `layer`: mean norm of what the losses of later words add, as a share of the norm of the
+        whole gradient; and the correlation with target and with input frequency of χ of the whole gradient
+        and of that of the token's own loss.
+    """
+    shares = levels[levels["kind"] == "later"].groupby("layer")["mean"].mean()
+    found = {"share from later words": shares.map("{:.1%}".format)}
+    chosen = rho.query("group == 'all' and how == 'pearson' and measure == 'chi'")
+    chosen = chosen[(chosen["epoch"] == chosen["epoch"].max()) & chosen["layer"].isin(shares.index)]
+    for side in sparsity.SIDES:
+        for kind, label in (("gradient", "whole"), ("own", "own loss")):
+            rows = chosen[
+                (chosen["model"] == sparsity.MAIN) & (chosen["side"] == side) & (chosen["kind"] == kind)
+            ]
+            means = rows.groupby("layer")["correlation"].mean()
+            found[f"with {side} frequency, {label}"] = means.map("{:+.3f}".format)
+    return pd.DataFrame(found).rename_axis("layer").reset_index()
+
+
+def checked(steps: pd.DataFrame) -> pd.DataFrame:
+    """How well both methods add up to the true change of loss, by epoch after which steps were taken.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `epoch`, means over steps and seeds, in nats per token: the size of the true change, and
+        of what each method misses of it.
+    """
+    sizes = {"size of the true change": steps["change"].abs()}
+    sizes |= {f"missed, {method}": (steps[method] - steps["change"]).abs() for method in METHODS}
+    means = pd.DataFrame(sizes).groupby(steps["epoch"]).mean()
+    return means.map("{:.2g}".format).reset_index()
+
+
+def helping(allocated: pd.DataFrame) -> pd.DataFrame:
+    """Share of moves that helped, by Simpson's rule.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `seed`, `epoch` and `layer`: `share`.
+    """
+    rows = allocated[allocated["method"] == METHODS[-1]]
+    sums = rows.groupby(["seed", "epoch", "layer"])[["helping", "moved"]].sum()
+    return (sums["helping"] / sums["moved"]).rename("share").reset_index()
+
+
+def loss_changes(allocated: pd.DataFrame) -> pd.DataFrame:
+    """Where the loss changed, by group of parameters: sums over the steps of all epochs but the first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `layer`, `part` and `group`, means over seeds: the loss change allocated by Simpson's
+        rule, in nats per token and step; share of moves that helped; and how concentrated the allocation is
+        (Hoyer's measure, from 0 to 1). The first steps of all, which are far larger, are left out if there
+        are others.
+    """
+    rows = allocated[allocated["method"] == METHODS[-1]]
+    rows = rows[rows["epoch"] > 0] if (rows["epoch"] > 0).any() else rows
+    sums = rows.groupby(["layer", "part", "group"], sort=False)[
+        ["allocated", "helping", "moved", "sizes", "squares", "steps"]
+    ].sum()
+    root = np.sqrt(sums["moved"] / sums["steps"])
+    # squares and sizes are summed over steps: this is χ of a step, weighted by size
+    chi = np.sqrt(sums["squares"] * sums["steps"]) / sums["sizes"]
+    return pd.DataFrame(
+        {
+            "loss change per step": (sums["allocated"] / sums["steps"]).map("{:+.5f}".format),
+            "moves that helped": (sums["helping"] / sums["moved"]).map("{:.1%}".format),
+            "concentration": ((root - 1 / chi) / (root - 1)).map("{:.2f}".format),
+        }
+    ).reset_index()
+
+
+def controls(rho: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
+    """The language models beside their controls.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per kind of model, means over seeds, after equally many epochs, and for the language models
+        also untrained and after the last: correlation with target frequency of χ of the gradient at the top
+        layer, and its mean χ times √units, which of independent normal units is 1.25.
+    """
+    top = max(layer for layer in rho["layer"].unique() if layer.startswith("h"))
+    wanted = "kind == 'gradient' and measure == 'chi' and layer == @top"
+    correlation = rho.query(wanted + " and side == 'target' and group == 'all' and how == 'pearson'")
+    level = levels.query(wanted)
+    level = level.assign(scaled=level["mean"] * np.sqrt(level["units"]))
+    keys = ["model", "epoch"]
+    table = pd.concat(
+        [
+            correlation.groupby(keys)["correlation"].mean().map("{:+.3f}".format),
+            level.groupby(keys)["scaled"].mean().map("{:.3f}".format),
+        ],
+        axis=1,
+    ).reset_index()
+    compared = set(table.loc[table["model"] != sparsity.MAIN, "epoch"]) | {0, table["epoch"].max()}
+    table = table[table["epoch"].isin(compared)]
+    return table.rename(columns={"scaled": "mean χ × √units"}).sort_values(keys, key=_main_first)
+
+
+def _main_first(column: pd.Series) -> pd.Series:
+    """The language models before their controls."""
+    return (
+        column.map(lambda each: "" if each == sparsity.MAIN else each) if column.name == "model" else column
+    )

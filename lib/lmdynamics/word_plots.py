@@ -1,0 +1,225 @@
+"""Figures whose points are words: by frequency, over epochs; and curves of what correlates with frequency.
+
+As in `plots`, nothing here trains, saves or shows, and interactive figures are plotly's.
+"""
+
+from collections.abc import Iterable
+from itertools import product
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from lmdynamics import plots
+
+VIEWS = {**plots.LAYERS, "logits": "#999999"}
+"""Colour of each layer, the decoder's output included."""
+CLASSES = {"open": "#0072b2", "closed": "#d55e00", "other": "#999999"}
+"""Colour of each class of words."""
+KINDS = {"activation": "activations", "gradient": "gradients"}
+"""What is looked at of a layer."""
+
+
+def correlations(table: pd.DataFrame, axes: Iterable[Axes], *, log: pd.DataFrame) -> list[Axes]:
+    """Draw a correlation with frequency over epochs, a panel for activations and one for gradients.
+
+    Parameters
+    ----------
+    table
+        Rows `kind, layer, seed, epoch, correlation`.
+    axes
+        Two.
+    log
+        Losses of the language models, to mark when steps were rescaled.
+    """
+    axes = list(axes)
+    for (kind, label), ax in zip(KINDS.items(), axes, strict=True):
+        rows = table[table["kind"] == kind]
+        plots.over_epochs(rows, ax, y="correlation", by="layer", colours=VIEWS, legend=False)
+        plots.mark_rescalings(log, ax)
+        ax.axhline(0, color="0.45", linewidth=1)
+        ax.set(title=label, ylabel="correlation with frequency" if ax is axes[0] else "")
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=len(VIEWS))
+    return axes
+
+
+def classes(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw a correlation with frequency over epochs by class of words: all solid, matched samples dashed.
+
+    Parameters
+    ----------
+    table
+        Rows `group, seed, epoch, correlation`.
+    ax
+        Where to draw.
+    """
+    for (name, colour), (suffix, line) in product(CLASSES.items(), (("", "-"), (", matched", "--"))):
+        lines = table[table["group"] == f"{name}{suffix}"].pivot_table(
+            index="epoch", columns="seed", values="correlation"
+        )
+        if not lines.empty:
+            ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.4, linestyle=line)
+            ax.plot(
+                lines.index, lines.mean(axis=1), color=colour, linewidth=2, linestyle=line,
+                label=f"{name}{suffix}",
+            )  # fmt: skip
+    ax.axhline(0, color="0.45", linewidth=1)
+    ax.set(xlabel="epoch", ylabel="correlation with frequency")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(fontsize="small")
+    return ax
+
+
+def heat_map_explorer(table: pd.DataFrame) -> go.Figure:
+    """An interactive heat map of a value of each word over epochs, the most frequent word at the bottom.
+
+    Parameters
+    ----------
+    table
+        Rows `text, frequency, epoch, value`; several seeds are averaged.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Hovering names the word, its frequency, the epoch and the value.
+    """
+    grid, order = _grid(table)
+    figure = go.Figure(
+        go.Heatmap(
+            z=grid.to_numpy().round(4),
+            x=grid.columns,
+            y=list(range(1, len(grid) + 1)),
+            customdata=np.repeat(order.to_numpy(object)[:, None, :], grid.shape[1], axis=1),
+            colorscale="Viridis",
+            colorbar={"title": "χ", "thickness": 12},
+            hovertemplate="<b>%{customdata[0]}</b> (%{customdata[1]:,} tokens), epoch %{x}<br>"
+            "χ %{z:.4f}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="epoch", dtick=max(1, grid.shape[1] // 10), showgrid=False)
+    figure.update_yaxes(title="rank of the target word, most frequent first", showgrid=False)
+    return plots.interactive(figure).update_layout(height=520)
+
+
+def heat_map(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the heat map of `heat_map_explorer` on paper."""
+    grid, _ = _grid(table)
+    image = ax.imshow(grid, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest")
+    ax.set_xticks(range(grid.shape[1]), grid.columns)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel="rank of the target word")
+    ax.grid(visible=False)
+    ax.figure.colorbar(image, ax=ax, label="χ")
+    return ax
+
+
+def _grid(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean values, words by falling frequency × epochs; and the words with their frequencies."""
+    order = table[["text", "frequency"]].drop_duplicates().sort_values(["frequency", "text"], ascending=False)
+    grid = table.pivot_table(index="text", columns="epoch", values="value").reindex(order["text"])
+    return grid, order
+
+
+def by_frequency_explorer(table: pd.DataFrame) -> go.Figure:
+    """An interactive figure of a value of each word by its frequency: the legend picks classes of words.
+
+    Parameters
+    ----------
+    table
+        Rows `text, frequency, class, value`, one for each word.
+    """
+    figure = go.Figure()
+    for name, colour in reversed(CLASSES.items()):
+        rows = table[table["class"] == name]
+        figure.add_scatter(
+            x=rows["frequency"],
+            y=rows["value"].round(4),
+            text=rows["text"],
+            mode="markers",
+            marker={"color": colour, "size": 5, "opacity": 0.65},
+            name=name,
+            hovertemplate="<b>%{text}</b>, %{x:,} tokens<br>χ %{y:.4f}<extra></extra>",
+        )
+    figure.update_layout(legend={"orientation": "h", "y": 1.1})
+    figure.update_xaxes(type="log", title="tokens of the word in the training part", dtick=1)
+    figure.update_yaxes(title="mean χ")
+    return plots.interactive(figure)
+
+
+def by_frequency(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the points of `by_frequency_explorer` on paper."""
+    for name, colour in reversed(CLASSES.items()):
+        rows = table[table["class"] == name]
+        ax.scatter(rows["frequency"], rows["value"], s=8, color=colour, alpha=0.6, label=name, linewidths=0)
+    ax.set(xscale="log", xlabel="tokens of the word in the training part", ylabel="mean χ")
+    ax.legend()
+    return ax
+
+
+def widths(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
+    """Draw mean χ by number of units, beside what independent normal units and equal ones would give.
+
+    Parameters
+    ----------
+    table
+        Rows `kind, layer, units, seed, mean`.
+    axes
+        Two, for activations and gradients.
+    """
+    axes = list(axes)
+    units = np.array([table["units"].min(), table["units"].max()])
+    for (kind, label), ax in zip(KINDS.items(), axes, strict=True):
+        for layer, colour in plots.LAYERS.items():
+            rows = table[(table["kind"] == kind) & (table["layer"] == layer)]
+            means = rows.groupby("units")["mean"].mean()
+            ax.plot(means.index, means, color=colour, marker="o", label=layer)
+        ax.plot(units, np.sqrt(np.pi / (2 * units)), color="0.45", linestyle="--", label="normal units")
+        ax.plot(units, 1 / np.sqrt(units), color="0.45", linestyle=":", label="equal units")
+        ax.set(
+            title=label, xscale="log", yscale="log", xlabel="units", ylabel="mean χ" if ax is axes[0] else ""
+        )
+        ax.set_xticks(sorted(table["units"].unique()), [f"{n:g}" for n in sorted(table["units"].unique())])
+        ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.2f"))
+        ax.yaxis.set_minor_formatter(mpl.ticker.FormatStrFormatter("%.2f"))
+        ax.minorticks_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return axes
+
+
+def noise(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw a correlation by the number of tokens that words are asked to have.
+
+    Parameters
+    ----------
+    table
+        Rows `least, tokens, seed, correlation`.
+    ax
+        Where to draw; its abscissa becomes logarithmic.
+    """
+    styles: dict[str, plots.Line] = {"all": "-", "as many": "--"}
+    for tokens, line in styles.items():
+        lines = table[table["tokens"] == tokens].pivot_table(
+            index="least", columns="seed", values="correlation"
+        )
+        ax.plot(lines.index, lines, color=plots.LAYERS["h2"], linewidth=0.6, alpha=0.4, linestyle=line)
+        label = "all tokens of each word" if tokens == "all" else "only as many of each word"
+        ax.plot(
+            lines.index,
+            lines.mean(axis=1),
+            color=plots.LAYERS["h2"],
+            linewidth=2,
+            linestyle=line,
+            label=label,
+        )
+    ax.axhline(0, color="0.45", linewidth=1)
+    ax.set(xscale="log", xlabel="tokens that a word has at least", ylabel="correlation with frequency")
+    ticks = sorted(table["least"].unique())
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+    ax.legend()
+    return ax

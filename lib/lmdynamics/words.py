@@ -1,0 +1,280 @@
+"""Sums over the tokens of each word, and what they tell over words: means, classes, correlations.
+
+Sums merge: text can be cut anywhere, and memory grows with the vocabulary, never with the text.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Int64
+from scipy import stats
+from torch import Tensor
+
+REPLICATES = 200
+"""Bootstrap samples of words."""
+Correlation = Literal["pearson", "log", "spearman"]
+"""Pearson's, as in the thesis; Pearson's with the logarithm of the other value; Spearman's."""
+
+
+class WordSums:
+    """Number, sum and sum of squares of some values over the tokens of each word.
+
+    Parameters
+    ----------
+    words
+        Size of the vocabulary.
+    columns
+        Names of the values.
+
+    Examples
+    --------
+    >>> sums = WordSums(3, ["chi"])
+    >>> sums.update(torch.tensor([0, 2, 2]), torch.tensor([[0.5], [0.1], [0.3]]))
+    >>> sums.means()[:, 0]
+    array([0.5, nan, 0.2])
+    """
+
+    def __init__(self, words: int, columns: Sequence[str]) -> None:
+        self.words, self.columns = words, tuple(columns)
+        self._counts, self._sums, self._squares = torch.zeros(3, words, len(columns), dtype=torch.float64)
+        self._undefined = torch.zeros(len(columns), dtype=torch.int64)
+
+    def update(self, ids: Int[Tensor, " tokens"], values: Float[Tensor, "tokens columns"]) -> None:
+        """Add some tokens. A value that is not finite is counted as undefined, and otherwise left out.
+
+        Raises
+        ------
+        ValueError
+            If an id is outside the vocabulary, or there are more or fewer columns than names.
+        """
+        if values.shape[1] != len(self.columns):
+            raise ValueError(f"need the columns {', '.join(self.columns)}, got {values.shape[1]} columns")
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.words:
+            raise ValueError(f"need ids from 0 to {self.words - 1}, got {ids.min()} to {ids.max()}")
+        values = values.detach().cpu().double()
+        known, ids = values.isfinite(), ids.cpu()
+        values = values.where(known, 0.0)
+        self._counts.index_add_(0, ids, known.double())
+        self._sums.index_add_(0, ids, values)
+        self._squares.index_add_(0, ids, values**2)
+        self._undefined += (~known).sum(0)
+
+    def merge(self, other: "WordSums") -> None:
+        """Add the tokens that `other` has seen, which keeps its own.
+
+        Raises
+        ------
+        ValueError
+            If it is of another vocabulary or other columns.
+        """
+        if (self.words, self.columns) != (other.words, other.columns):
+            raise ValueError(
+                f"only sums of the same columns over {self.words} words merge, got {other.columns} over "
+                f"{other.words} for {self.columns}"
+            )
+        self._counts += other._counts
+        self._sums += other._sums
+        self._squares += other._squares
+        self._undefined += other._undefined
+
+    @property
+    def undefined(self) -> dict[str, int]:
+        """Number of values by column that were not finite."""
+        return dict(zip(self.columns, self._undefined.tolist(), strict=True))
+
+    def counts(self) -> Int64[np.ndarray, "words columns"]:
+        """Return the number of tokens of each word with a value."""
+        return self._counts.numpy().astype(np.int64)
+
+    def means(self) -> Float[np.ndarray, "words columns"]:
+        """Return the mean over the tokens of each word; NaN where there are none."""
+        counts = self._counts.where(self._counts > 0, torch.nan)
+        return (self._sums / counts).numpy()
+
+    def deviations(self) -> Float[np.ndarray, "words columns"]:
+        """Return the standard deviation over the tokens of each word; NaN for fewer than two."""
+        counts = self._counts.where(self._counts > 1, torch.nan)
+        scatter = (self._squares - self._sums**2 / counts).clamp(min=0)
+        return (scatter / (counts - 1)).sqrt().numpy()
+
+    def overall(self) -> dict[str, float]:
+        """Return the mean over all tokens by column; NaN without any."""
+        means = self._sums.sum(0) / self._counts.sum(0)
+        return dict(zip(self.columns, means.tolist(), strict=True))
+
+
+def correlations(
+    values: Float[np.ndarray, "words columns"],
+    against: Float[np.ndarray, " words"] | Int[np.ndarray, " words"],
+    columns: Sequence[str],
+    *,
+    how: Correlation = "pearson",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Correlation over words of some values with another, such as frequency (thesis chapter 6, section 3).
+
+    Parameters
+    ----------
+    values
+        Of each word; a word is left out of the columns where it is NaN.
+    against
+        The other value of each word, positive where its logarithm is taken.
+    columns
+        Names of the columns of `values`.
+    how
+        Which correlation.
+    seed
+        Of the bootstrap samples of words.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per column: `column`, number of `words`, `correlation` in [-1, 1], and `low` and `high`, the
+        ends of its 95 % interval over bootstrap samples of words. For Spearman's, ranks are those among all
+        words in every sample.
+
+    Raises
+    ------
+    ValueError
+        If a column has fewer than three words or does not vary, or the other value does not.
+    """
+    if how not in get_args(Correlation):
+        raise ValueError(f"a correlation is one of {', '.join(get_args(Correlation))}, got {how!r}")
+    known = np.isfinite(values)
+    y = np.log(against) if how == "log" else np.asarray(against, float)
+    for column, name in enumerate(columns):
+        _check_varies(name, values[known[:, column], column], y[known[:, column]])
+    x, y = np.where(known, values, np.nan), np.where(known, y[:, None], np.nan)
+    if how == "spearman":
+        x, y = (stats.rankdata(each, axis=0, nan_policy="omit") for each in (x, y))
+    # about the mean, where rounding costs least
+    x, y = (np.nan_to_num(each - np.nanmean(each, axis=0)) for each in (x, y))
+    weights = np.random.default_rng(seed).poisson(size=(REPLICATES, len(x))).astype(float)
+    weights = np.concatenate([np.ones((1, len(x))), weights])
+    found = _weighted_correlation(weights, x, y, known.astype(float))
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column without a number
+        low, high = np.nanquantile(found[1:], [0.025, 0.975], axis=0)
+    return pd.DataFrame(
+        {"column": columns, "words": known.sum(0), "correlation": found[0], "low": low, "high": high}
+    )
+
+
+def _weighted_correlation(
+    weights: Float[np.ndarray, "samples words"],
+    x: Float[np.ndarray, "words columns"],
+    y: Float[np.ndarray, "words columns"],
+    known: Float[np.ndarray, "words columns"],
+) -> Float[np.ndarray, "samples columns"]:
+    count, x1, y1, xx, yy, xy = (weights @ each for each in (known, x, y, x * x, y * y, x * y))
+    spreads = (xx - x1 * x1 / np.maximum(count, 1)), (yy - y1 * y1 / np.maximum(count, 1))
+    # a sample may lack all words that vary; what rounding leaves of no spread is none
+    varies = (spreads[0] > 1e-12 * xx) & (spreads[1] > 1e-12 * yy)
+    found = np.full(count.shape, np.nan)
+    both = xy - x1 * y1 / np.maximum(count, 1)
+    return np.divide(both, np.sqrt(np.abs(spreads[0] * spreads[1])), out=found, where=varies)
+
+
+def _check_varies(name: str, values: np.ndarray, against: np.ndarray) -> None:
+    if len(values) < 3:
+        raise ValueError(f"a correlation needs three words or more, got {len(values)} with a {name}")
+    for what, numbers in ((name, values), ("other value", against)):
+        if np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+            raise ValueError(
+                f"a correlation needs numbers that vary, got {len(numbers)} words whose {what} is "
+                f"{numbers[0]:g}; measure more text or leave it out"
+            )
+
+
+def occurrences(ids: Int[np.ndarray, " tokens"], *, seed: int | None = None) -> Int64[np.ndarray, " tokens"]:
+    """Return which occurrence of its word each token is, from 0: in reading order, or in random order."""
+    order = np.arange(len(ids)) if seed is None else np.random.default_rng(seed).permutation(len(ids))
+    by_word = order[np.argsort(ids[order], kind="stable")]
+    begins = np.searchsorted(ids[by_word], ids[by_word])
+    found = np.empty(len(ids), np.int64)
+    found[by_word] = np.arange(len(ids)) - begins
+    return found
+
+
+def majority(
+    ids: Int[np.ndarray, " tokens"],
+    classes: Int[np.ndarray, " tokens"],
+    *,
+    words: int,
+    least: int,
+) -> Int64[np.ndarray, " words"]:
+    """The class of most tokens of each word.
+
+    Parameters
+    ----------
+    ids
+        The words of some text.
+    classes
+        The class of each token, negative for one without.
+    words
+        Size of the vocabulary.
+    least
+        Tokens of that class that a word needs.
+
+    Returns
+    -------
+    numpy.ndarray
+        -1 for words of which no more than half of the tokens, or fewer than `least`, are of one class.
+
+    References
+    ----------
+    Thesis chapter 6, section 3, "The Role of Part of Speech".
+    """
+    kinds = int(classes.max(initial=0)) + 1
+    own = classes >= 0
+    table = np.bincount(ids[own].astype(np.int64) * kinds + classes[own], minlength=words * kinds)
+    table = table.reshape(words, kinds)
+    best = table.argmax(1)
+    most = table[np.arange(words), best]
+    clear = (2 * most > np.bincount(ids, minlength=words)) & (most >= least)
+    return np.where(clear, best, -1)
+
+
+def matched(
+    first: Int[np.ndarray, " first"], second: Int[np.ndarray, " second"], size: int
+) -> tuple[Int64[np.ndarray, " size"], Int64[np.ndarray, " size"]]:
+    """Equally many words of two classes, about equally frequent on average.
+
+    From each class, words that follow one another when sorted by frequency (thesis chapter 6, section 3). Of
+    the pairs of such ranges whose mean frequencies differ by a hundredth at most, that with the most frequent
+    words; if there is none, the pair that differs least.
+
+    Parameters
+    ----------
+    first, second
+        Frequencies, in tokens, of the words of each class.
+    size
+        Words to take of each.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Places of the words in `first` and in `second`.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer words.
+    """
+    if min(len(first), len(second)) < size:
+        raise ValueError(f"need {size} words of each class, got {len(first)} and {len(second)}")
+    orders = [np.argsort(-each, kind="stable") for each in (first, second)]
+    means = [
+        np.lib.stride_tricks.sliding_window_view(each[order], size).mean(1)
+        for each, order in zip((first, second), orders, strict=True)
+    ]
+    apart = np.abs(np.log(means[0][:, None] / means[1]))
+    near = np.argwhere(apart <= 0.01)
+    begins = (
+        near[np.argmax(means[0][near[:, 0]])] if len(near) else np.unravel_index(apart.argmin(), apart.shape)
+    )
+    at, other = (order[begin : begin + size] for order, begin in zip(orders, begins, strict=True))
+    return at, other
