@@ -30,8 +30,8 @@ def text(tokens=TOKENS, *, least=0):
     return Examples(*np.random.default_rng(0).integers(least, WORDS, (2, tokens)))
 
 
-def single_step(model):
-    """A model of one layer and one unit that keeps half of its cell, and half of what it reads: see below."""
+def halving(model):
+    """A model of one unit, all gates of which stand at one half, and only the candidate of which reads."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -161,7 +161,7 @@ def test_at_the_logits_the_gradient_is_probability_less_one_at_the_target():
 def test_where_each_cell_keeps_half_the_losses_of_later_words_count_half_as_much_at_each_step():
     # embeddings of zero: h = 0, p = 1/2, so that the gradient at h1 is -1 or 1 by target; i = f = o = 1/2,
     # so that it comes to the cell by 1/2, from there to the cell before by 1/2, and to e by 1/2 times 4
-    model = single_step(made(1, units=1, words=2))
+    model = halving(made(1, units=1, words=2))
     found = measured(model, Examples(np.array([0, 1, 1]), np.array([0, 0, 1])), own=True, streams=1)
     half = 0.5
     assert found["gradients"][LOGITS].tolist() == [[-half, half], [-half, half], [half, -half]]
@@ -380,7 +380,7 @@ def test_a_decoder_that_is_not_a_number_is_found_at_the_first_token():
 
 @pytest.mark.parametrize("layer", ["e", "h1"])
 def test_a_gradient_too_large_for_a_number_is_found_at_its_layer_though_the_loss_is_finite(layer):
-    model = single_step(made(1, units=1, words=2))
+    model = halving(made(1, units=1, words=2))
     with torch.no_grad():
         model.decoder.weight.mul_(1.5e308 if layer == "h1" else 1e10)
         model.decoder.bias.copy_(torch.tensor([0.0, 1.0]))

@@ -61,3 +61,49 @@ def test_bfloat16_agrees_to_its_three_digits(example):
     torch.testing.assert_close(rough.gradient, exact.gradient, rtol=0, atol=0.02 * exact.gradient.abs().max())
     torch.testing.assert_close(decoder.weight.grad, weight, rtol=0, atol=0.02 * weight.abs().max())
     assert not torch.equal(rough.gradient, exact.gradient)
+
+
+@pytest.mark.parametrize("logits_held", [1, 3 * CLASSES, 10**6])
+def test_a_look_sees_logits_and_gradients_of_autograd_however_the_tokens_are_sliced(
+    example, logits_held, monkeypatch
+):
+    decoder, hidden, targets = example
+    targets[::3] = IGNORED
+    monkeypatch.setattr(losses, "_CPU_LOGITS", logits_held)
+    logits = decoder(hidden)
+    loss = nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+    of_logits, of_hidden = torch.autograd.grad(loss, [logits, hidden])
+    head = CrossEntropy(decoder)
+    for _ in range(2):
+        looked = head.look(hidden.detach(), targets, torch.clone)
+        for got, wanted in zip(looked, (logits.detach(), of_logits, of_hidden), strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
+    assert decoder.weight.grad is None
+
+
+def test_a_look_keeps_what_is_measured_of_each_row(example):
+    decoder, hidden, targets = example
+    whole, looked = (
+        CrossEntropy(decoder).look(hidden.detach(), targets, measure)
+        for measure in (torch.clone, lambda rows: rows.norm(dim=1))
+    )
+    torch.testing.assert_close(looked.logits, whole.logits.norm(dim=1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(looked.of_logits, whole.of_logits.norm(dim=1), rtol=1e-12, atol=0)
+    assert torch.equal(looked.of_hidden, whole.of_hidden)
+
+
+def test_the_gradient_at_tokens_that_do_not_count_is_zero(example):
+    decoder, hidden, targets = example
+    targets[::3] = IGNORED
+    looked = CrossEntropy(decoder).look(hidden.detach(), targets, torch.clone)
+    for gradient in (looked.of_logits, looked.of_hidden):
+        assert (gradient[::3] == 0).all()
+        assert (gradient[1::3] != 0).all()
+
+
+def test_the_gradient_of_the_mean_is_that_of_the_sum_over_the_number_of_tokens(example):
+    decoder, hidden, targets = example
+    looked = CrossEntropy(decoder).look(hidden.detach(), targets, torch.clone)
+    mean = CrossEntropy(decoder).backward(hidden.detach(), targets).gradient
+    torch.testing.assert_close(looked.of_hidden / TOKENS, mean, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(looked.of_logits.sum(0) / TOKENS, decoder.bias.grad, rtol=1e-12, atol=1e-15)

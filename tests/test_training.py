@@ -72,6 +72,44 @@ def test_going_on_from_the_weights_of_an_epoch_gives_the_same_bits(parts):
     assert [epoch.dev_loss for epoch in epochs[:3]] == [epoch.dev_loss for epoch in past]
 
 
+def test_the_steps_of_an_epoch_one_by_one_are_the_epoch_to_the_same_bit(parts):
+    shape = replace(SHAPE, dropout=0.3)
+    model, (_, epoch) = train(parts, shape=shape, epochs=1)
+    twin = untrained(shape)
+    taken = list(training.steps(twin, parts.train, SETTINGS, seed=0, epoch=1, rate=SETTINGS.learning_rate))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert len(taken) == epoch.steps == 20
+    assert sum(step.tokens for step in taken) == 2000
+    assert sum(step.loss.item() for step in taken) / 2000 == pytest.approx(epoch.train_loss, rel=1e-12)
+
+
+def test_steps_depend_on_seed_epoch_and_rate_and_the_first_loss_is_that_before_any(parts):
+    def first(shape=SHAPE, **changed):
+        model = untrained(shape)
+        options = {"seed": 0, "epoch": 1, "rate": 1.0} | changed
+        step = next(training.steps(model, parts.train, SETTINGS, **options))
+        return step.loss.item(), model.decoder.weight.detach()
+
+    begin = [Examples(*(each[at : at + 10] for each in parts.train)) for at in range(0, 2000, 200)]
+    mean = np.mean([training.mean_loss(untrained(), each, batch=1) for each in begin])
+    assert first()[0] / 100 == pytest.approx(mean, rel=1e-5)
+    noisy = replace(SHAPE, dropout=0.3)
+    assert first(noisy)[0] == first(noisy)[0] == first(noisy, rate=2.0)[0]
+    assert len({first(noisy, **each)[0] for each in ({}, {"seed": 1}, {"epoch": 2})}) == 3
+    start = untrained().decoder.weight.detach()
+    once, twice = (first(rate=rate)[1] - start for rate in (1.0, 2.0))
+    torch.testing.assert_close(twice, 2 * once, rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_is_taken_only_when_it_is_asked_for(parts):
+    model, before = untrained(), untrained()
+    taking = training.steps(model, parts.train, SETTINGS, seed=0, epoch=1, rate=1.0)
+    assert torch.equal(model.decoder.weight, before.decoder.weight)
+    step = next(taking)
+    assert step.tokens == SETTINGS.batch * SETTINGS.steps_back
+    assert not torch.equal(model.decoder.weight, before.decoder.weight)
+
+
 def test_the_learning_rate_is_quartered_exactly_after_epochs_that_do_not_improve_on_the_best(parts):
     _, epochs = train(parts, epochs=4)
     best, rate = math.inf, 20.0

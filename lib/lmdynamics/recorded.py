@@ -21,10 +21,10 @@ from lmdynamics import plots
 from lmdynamics.provenance import code_fingerprint, provenance
 from lmdynamics.settings import SCALES, Scale, scale
 
-STUDIES = ("chapter_4", "chapter_5")
+STUDIES = ("chapter_4", "chapter_5", "chapter_6")
 """Modules of `studies` that have a `study` to record."""
-SENTENCES = ("shown",)
-"""Tables that are not kept, for they hold text by others."""
+LEFT_OUT = ("shown", "words", "vocabulary")
+"""Tables that are not kept: they hold text by others, or a row for every word and epoch."""
 PICTURES = {"chapter_4": plots.settling}
 """What is drawn of a study beside its tables, for the README."""
 
@@ -68,7 +68,7 @@ def record(study: str, size: Scale, folder: Path) -> Path:
     home = folder / f"{study}-{size.name}"
     home.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        if name in SENTENCES:
+        if name in LEFT_OUT:
             continue
         table.to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

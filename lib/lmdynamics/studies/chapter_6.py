@@ -205,7 +205,7 @@ def controls(rho: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
         layer, and its mean χ times √units, which of independent normal units is 1.25.
     """
     top = max(layer for layer in rho["layer"].unique() if layer.startswith("h"))
-    wanted = "kind == 'gradient' and measure == 'chi' and layer == @top"
+    wanted = f"kind == 'gradient' and measure == 'chi' and layer == '{top}'"
     correlation = rho.query(wanted + " and side == 'target' and group == 'all' and how == 'pearson'")
     level = levels.query(wanted)
     level = level.assign(scaled=level["mean"] * np.sqrt(level["units"]))

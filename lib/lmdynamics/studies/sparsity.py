@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lmdynamics import activations, gradients, runs, sparsity, trees, words
+from lmdynamics.corpora import PARTS
 from lmdynamics.gradients import LOGITS, GradientError
 from lmdynamics.models import RecurrentModel
 from lmdynamics.progress import report
@@ -122,8 +123,10 @@ def measured_text(scale: Scale, text: PreparedText, *, shuffled: bool = False) -
     Raises
     ------
     ValueError
-        If the corpus has no tags of part of speech.
+        If the part is unknown, or the corpus has no tags of part of speech.
     """
+    if scale.sparsity.part not in PARTS:
+        raise ValueError(f"a part is one of {', '.join(PARTS)}, got {scale.sparsity.part!r}")
     if "pos" not in text.corpus.tags:
         raise ValueError(
             f"classes of words need a corpus with parts of speech, got {text.corpus.name!r} without; "
@@ -332,7 +335,9 @@ def _rho(sums: WordSums, side: str, text: MeasuredText) -> pd.DataFrame:
             found.append(rows.assign(side=side, group=group, how=how))
     table = pd.concat(found, ignore_index=True)
     table[["kind", "layer", "measure"]] = table.pop("column").str.split("/", expand=True).to_numpy()
-    return table[["side", "layer", "kind", "measure", "group", "how", "words", "correlation", "low", "high"]]
+    return table[
+        ["side", "layer", "kind", "measure", "group", "how", "words", "mean", "correlation", "low", "high"]
+    ]
 
 
 def _correlated(
