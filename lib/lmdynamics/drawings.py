@@ -108,8 +108,8 @@ def sparsity(ax: Axes) -> Axes:
     )
     ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=CIRCLE, linewidth=2.5))
     ax.add_patch(Polygon([(1, 0), (0, 1), (-1, 0), (0, -1)], fill=False, edgecolor=DIAMOND, linewidth=2.5))
-    for at, label, colour in (((0.72, 0.72), "‖v‖₂ = 1", CIRCLE), ((0.52, 0.12), "‖v‖₁ = 1", DIAMOND)):
-        ax.annotate(label, at, color=colour, fontsize=11, ha="left" if at[0] > 0.6 else "right")
+    for at, label, colour in (((0.95, 0.95), "‖v‖₂ = 1", CIRCLE), ((0, 0.25), "‖v‖₁ = 1", DIAMOND)):
+        ax.text(at[0], at[1], label, color=colour, backgroundcolor=(1, 1, 1, 0.7), ha="center")
     ax.set(xlabel="first unit", ylabel="second unit", aspect="equal")
     ax.grid(visible=False)
     ax.figure.colorbar(image, ax=ax, label="χ", shrink=0.85)

@@ -6,7 +6,6 @@ As in `plots`, nothing here trains, saves or shows, and interactive figures are 
 from collections.abc import Iterable
 from itertools import product
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -144,7 +143,7 @@ def by_frequency_explorer(table: pd.DataFrame) -> go.Figure:
             name=name,
             hovertemplate="<b>%{text}</b>, %{x:,} tokens<br>χ %{y:.4f}<extra></extra>",
         )
-    figure.update_layout(legend={"orientation": "h", "y": 1.1})
+    figure.update_layout(legend={"orientation": "h", "y": 1.1, "traceorder": "reversed"})
     figure.update_xaxes(type="log", title="tokens of the word in the training part", dtick=1)
     figure.update_yaxes(title="mean χ")
     return plots.interactive(figure)
@@ -156,7 +155,7 @@ def by_frequency(table: pd.DataFrame, ax: Axes) -> Axes:
         rows = table[table["class"] == name]
         ax.scatter(rows["frequency"], rows["value"], s=8, color=colour, alpha=0.6, label=name, linewidths=0)
     ax.set(xscale="log", xlabel="tokens of the word in the training part", ylabel="mean χ")
-    ax.legend()
+    ax.legend(markerscale=2.5, reverse=True)
     return ax
 
 
@@ -170,8 +169,9 @@ def widths(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
     axes
         Two, for activations and gradients.
     """
-    axes = list(axes)
-    units = np.array([table["units"].min(), table["units"].max()])
+    axes, table = list(axes), table[table["layer"].isin(plots.LAYERS)]
+    ticks = sorted(table["units"].unique())
+    units = np.geomspace(ticks[0], ticks[-1])
     for (kind, label), ax in zip(KINDS.items(), axes, strict=True):
         for layer, colour in plots.LAYERS.items():
             rows = table[(table["kind"] == kind) & (table["layer"] == layer)]
@@ -179,12 +179,8 @@ def widths(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
             ax.plot(means.index, means, color=colour, marker="o", label=layer)
         ax.plot(units, np.sqrt(np.pi / (2 * units)), color="0.45", linestyle="--", label="normal units")
         ax.plot(units, 1 / np.sqrt(units), color="0.45", linestyle=":", label="equal units")
-        ax.set(
-            title=label, xscale="log", yscale="log", xlabel="units", ylabel="mean χ" if ax is axes[0] else ""
-        )
-        ax.set_xticks(sorted(table["units"].unique()), [f"{n:g}" for n in sorted(table["units"].unique())])
-        ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.2f"))
-        ax.yaxis.set_minor_formatter(mpl.ticker.FormatStrFormatter("%.2f"))
+        ax.set(title=label, xscale="log", xlabel="units", ylabel="mean χ" if ax is axes[0] else "")
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.minorticks_off()
     handles, labels = axes[0].get_legend_handles_labels()
     axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=5)

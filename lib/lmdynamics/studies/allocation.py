@@ -23,8 +23,8 @@ from lmdynamics.tables import cached
 from lmdynamics.training import Examples, TrainingSettings
 from lmdynamics.words import Correlation
 
-UNKNOWN_CLASS = "<unk>"
-"""Class of the one word that stands for all others."""
+UNKNOWN = "unknown"
+"""Class of the one word that stands for all that are not in the vocabulary."""
 
 
 def tables(
@@ -59,7 +59,7 @@ def tables(
     spread = (activations.spread(each, sparse.settings.sample, streams=STREAMS) for each in examples)
     sample = Examples(*spread)
     classes = {name: np.flatnonzero(text.classes == number) for number, name in enumerate(CLASSES)}
-    classes[UNKNOWN_CLASS] = np.flatnonzero(text.classes < 0)
+    classes[UNKNOWN] = np.flatnonzero(text.classes < 0)
     jobs = [
         (run, epoch, examples, sample, classes, sparse.settings, training_settings)
         for epoch in range(sparse.models.epochs)

@@ -30,7 +30,7 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
             "word": range(len(text.frequency)),
             "text": models.models.text.vocabulary.words,
             "frequency": text.frequency,
-            "class": [sparsity.CLASSES[each] if each >= 0 else "<unk>" for each in text.classes],
+            "class": [sparsity.CLASSES[each] if each >= 0 else allocation.UNKNOWN for each in text.classes],
         }
     )
     return {
@@ -136,6 +136,30 @@ def sent_back(levels: pd.DataFrame, rho: pd.DataFrame) -> pd.DataFrame:
             means = rows.groupby("layer")["correlation"].mean()
             found[f"with {side} frequency, {label}"] = means.map("{:+.3f}".format)
     return pd.DataFrame(found).rename_axis("layer").reset_index()
+
+
+def at_last(rho: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Correlations of χ with the frequency of the target or the input word after the last epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per layer or gradient: each kind of correlation with the 95 % interval over words, means over
+        seeds of both; and over how many words.
+    """
+    rows = rho.query("group == 'all' and measure == 'chi' and kind != 'own'")
+    rows = rows[(rows["model"] == sparsity.MAIN) & (rows["side"] == side)]
+    rows = rows[rows["epoch"] == rows["epoch"].max()]
+    means = rows.groupby(["kind", "layer", "how"], sort=False)[["correlation", "low", "high", "words"]].mean()
+    labels = {"pearson": "with frequency", "log": "with its logarithm", "spearman": "of ranks"}
+    found = {}
+    for how, label in labels.items():
+        of_how = means.xs(how, level="how")
+        found[label] = of_how.apply(
+            lambda row: f"{row['correlation']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})", axis=1
+        )
+    table = pd.DataFrame(found).assign(words=of_how["words"].map("{:,.0f}".format)).reset_index()
+    return table.rename(columns={"kind": "of"})
 
 
 def checked(steps: pd.DataFrame) -> pd.DataFrame:

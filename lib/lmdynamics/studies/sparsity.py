@@ -419,7 +419,7 @@ def excluded(sparse: SparseModels, undefined: pd.DataFrame) -> pd.DataFrame:
     rows = {
         f"words that are never the {side} in the measured text": (seen[side] == 0).sum() for side in SIDES
     }
-    rows["tokens to predict that are <unk>"] = (text.examples.targets == 0).sum()
+    rows["tokens to predict that are unknown words"] = (text.examples.targets == 0).sum()
     rows["words of neither open nor closed class (in the comparison of classes)"] = (
         text.classes == CLASSES.index("other")
     ).sum()
