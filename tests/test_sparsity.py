@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lmdynamics.sparsity import MEASURES, SHARE, chi, gini, hoyer, spare_units
+from lmdynamics.sparsity import MEASURES, SHARE, chi, gini, hoyer, norms, spare_units
 
 each = pytest.mark.parametrize("measure", MEASURES.values(), ids=list(MEASURES))
 in_float32_and_64 = pytest.mark.parametrize(
@@ -110,6 +110,15 @@ def test_values_too_small_or_too_large_to_be_squared_in_float32_cost_no_digits(m
     mixed = values.float()
     mixed[::2] *= scale
     torch.testing.assert_close(measure(mixed), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0, 1e-36, 1e-15, 1, 1e20, 1e30])
+def test_norms_are_those_of_float64(scale):
+    values = (scale * normal(3, 50, 30)).float()
+    for order, found in zip((1, 2), norms(values), strict=True):
+        expected = np.linalg.norm(values.double().numpy(), order, axis=-1)
+        assert found.dtype == torch.float64
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 # Other definitions

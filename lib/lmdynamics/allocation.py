@@ -194,7 +194,7 @@ def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
         One row per method and `layer, part, group`: `allocated` in nats per token, number of parameters that
         `moved`, how many of them were `helping`, and the sums of the `sizes` |A| and of the `squares` A².
     """
-    rows = []
+    groups, rows = list(groups), []
     for method, allocated in allocation.allocated.items():
         for each in groups:
             own = allocated[each.name][each.rows].double()

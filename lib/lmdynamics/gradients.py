@@ -37,7 +37,7 @@ class Block(NamedTuple):
     own: dict[str, Float[Tensor, "tokens *measures"]]
     """Of the gradient of the token's own loss; empty unless it was asked for."""
     later: dict[str, Float[Tensor, " tokens"]]
-    """How far the two gradients differ: norm of the difference over norm of the former; empty likewise."""
+    """Norm of the difference of both gradients over that of the former, NaN where that is 0; empty likewise."""
 
 
 class GradientError(RuntimeError):
@@ -88,7 +88,7 @@ def blocks(
     """
     _check(model, examples)
     streams = min(streams, len(examples.inputs))
-    inputs = padded_streams(examples.inputs, streams, fill=0)
+    inputs = padded_streams(examples.inputs, streams, fill=int(examples.inputs[0]))
     targets = padded_streams(examples.targets, streams, fill=IGNORED)
     index = padded_streams(np.arange(len(examples.inputs)), streams, fill=-1)
     head, state = CrossEntropy(model.decoder), None
@@ -129,7 +129,7 @@ def _forward(
     below = model.embedding(words).detach().requires_grad_()
     layers, reached = {"e": below}, []
     frozen = [parameter for parameter in model.lstms.parameters() if parameter.requires_grad]
-    training = model.lstms.training
+    training = {module: module.training for module in model.lstms.modules()}
     model.lstms.train()  # cuDNN goes back through no other; without dropout of its own it makes no difference
     for parameter in frozen:
         parameter.requires_grad_(False)
@@ -139,7 +139,8 @@ def _forward(
             layers[model.layer_names[number + 1]] = below
             reached.append(after)
     finally:
-        model.lstms.train(training)
+        for module, was in training.items():
+            module.training = was
         for parameter in frozen:
             parameter.requires_grad_()
     return layers, reached

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_SAFE = 1e-12  # a norm in float32 below this may have lost squares that are too small for it
+_SMALLEST = 1e-12  # squares of units may be too small for float32 where a norm is below this
 
 SHARE = 0.9
 """Of the mass, that the units which `spare_units` does not count hold."""
@@ -21,13 +21,17 @@ SHARE = 0.9
 def norms(
     values: Float[Tensor, "*axes units"],
 ) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
-    """Taxicab norm ‖v‖₁ and Euclidean norm ‖v‖₂, in float64: those of tiny vectors are not lost."""
+    """Taxicab norm ‖v‖₁ and Euclidean norm ‖v‖₂, in float64: no square is too small or too large."""
     _check(values)
     taxicab, euclidean = (torch.linalg.vector_norm(values, order, dim=-1).double() for order in (1, 2))
-    small = euclidean < _SAFE
-    if small.any():
-        rows = values[small].double()
-        taxicab[small], euclidean[small] = (torch.linalg.vector_norm(rows, order, dim=-1) for order in (1, 2))
+    unsafe = (euclidean < _SMALLEST) | (euclidean > 1 / _SMALLEST)
+    if unsafe.any():
+        rows = values[unsafe].double()
+        largest = rows.abs().amax(-1).clamp(min=torch.finfo(torch.float64).tiny)
+        rows = rows / largest[..., None]
+        taxicab[unsafe], euclidean[unsafe] = (
+            largest * torch.linalg.vector_norm(rows, order, dim=-1) for order in (1, 2)
+        )
     return taxicab, euclidean
 
 
@@ -88,8 +92,8 @@ def gini(values: Float[Tensor, "*axes units"]) -> Float[Tensor, "*axes"]:
     """
     rising = _sorted(values)
     units = values.shape[-1]
-    weights = (units - torch.arange(1, units + 1, device=values.device) + 0.5) / units
-    return 1 - 2 * (rising @ weights.to(rising)) / rising.sum(-1)
+    weights = (units - torch.arange(1, units + 1).to(rising) + 0.5) / units
+    return 1 - 2 * (rising @ weights) / rising.sum(-1)
 
 
 def spare_units(values: Float[Tensor, "*axes units"]) -> Float[Tensor, "*axes"]:
@@ -118,7 +122,7 @@ MEASURES = {"chi": chi, "hoyer": hoyer, "gini": gini, "spare_units": spare_units
 def _sorted(values: Tensor) -> Tensor:
     """Absolute values in rising order; on a CPU by NumPy, which takes a thirtieth of the time."""
     _check(values)
-    sizes = values.abs()
+    sizes = values.detach().abs()
     if sizes.is_cuda:
         return sizes.sort(-1).values
     return torch.from_numpy(np.sort(sizes.numpy(), axis=-1))

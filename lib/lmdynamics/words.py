@@ -175,7 +175,8 @@ def _weighted_correlation(
     varies = (spreads[0] > 1e-12 * xx) & (spreads[1] > 1e-12 * yy)
     found = np.full(count.shape, np.nan)
     both = xy - x1 * y1 / np.maximum(count, 1)
-    return np.divide(both, np.sqrt(np.abs(spreads[0] * spreads[1])), out=found, where=varies)
+    np.divide(both, np.sqrt(np.abs(spreads[0] * spreads[1])), out=found, where=varies)
+    return found.clip(-1, 1)  # beyond which rounding may take it
 
 
 def _check_varies(name: str, values: np.ndarray, against: np.ndarray) -> None:
@@ -271,7 +272,8 @@ def matched(
         np.lib.stride_tricks.sliding_window_view(each[order], size).mean(1)
         for each, order in zip((first, second), orders, strict=True)
     ]
-    apart = np.abs(np.log(means[0][:, None] / means[1]))
+    logs = [np.log(np.maximum(each, np.finfo(float).tiny)) for each in means]
+    apart = np.abs(logs[0][:, None] - logs[1])
     near = np.argwhere(apart <= 0.01)
     begins = (
         near[np.argmax(means[0][near[:, 0]])] if len(near) else np.unravel_index(apart.argmin(), apart.shape)

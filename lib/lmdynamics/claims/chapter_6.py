@@ -112,14 +112,20 @@ def _gradients_ignore_input(table: pd.DataFrame) -> float:
 
 
 def _up_after_rescaling(table: pd.DataFrame, log: pd.DataFrame) -> float:
-    last, rises = log["epoch"].max(), []
-    for seed, rows in log[log["rescaled"]].groupby("seed"):
-        first = rows["epoch"].min()
-        if first < last:
-            own = table[table["seed"] == seed]
-            curves = [rho(own, "input", layer, "activation") for layer in ("e", "h1", "h2")]
-            rises += [curve.loc[last] - curve.loc[first] for curve in curves]
+    last, rises = table["epoch"].max(), []
+    for seed, rows in log[log["rescaled"] & (log["epoch"] < last)].groupby("seed"):
+        own = table[table["seed"] == seed]
+        curves = [rho(own, "input", layer, "activation") for layer in ("e", "h1", "h2")]
+        rises += [curve.loc[last] - curve.loc[rows["epoch"].min()] for curve in curves]
     return float(np.mean(rises)) if rises else np.nan
+
+
+def _rescaled_in_time(table: pd.DataFrame) -> pd.DataFrame:
+    """Of the table `log`, the seeds whose step was rescaled before the last epoch; other tables whole."""
+    if "rescaled" not in table:
+        return table
+    early = table["rescaled"] & (table["epoch"] < table["epoch"].max())
+    return table[table["seed"].isin(table.loc[early, "seed"])]
 
 
 def _not_by_size(table: pd.DataFrame) -> float:
@@ -273,6 +279,7 @@ CLAIMS = {
         tables=("rho", "log"),
         margin=_up_after_rescaling,
         measured_as="rise from the first rescaling to the last epoch, mean over the layers",
+        among=_rescaled_in_time,
     ),
     "not_by_size": Claim(
         statement="Gradients of frequent words are not small ones: their size is hardly anti-correlated with "

@@ -1,0 +1,363 @@
+"""Verdicts on made-up tables of sparsity and of loss change, whose verdict is known."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmdynamics import claims
+from lmdynamics.claims import chapter_4, chapter_5, chapter_6
+
+SEEDS, LAST, CONTROL, RESCALED = range(3), 4, 2, 2
+EPOCHS = range(LAST + 1)
+MEASURES = ("chi", "hoyer", "gini", "spare_units", "taxicab")
+HOWS = ("pearson", "log", "spearman")
+GROUPS = ("all", "open", "closed", "open, matched", "closed, matched")
+LAYERS = ("e", "h1", "h2", "logits")
+
+
+def correlation(sign, epoch, side, layer, kind, measure, group):
+    """Of the language models, where every finding shows, or its opposite does."""
+    strong = 0.0 if sign > 0 else 0.9
+    if measure == "taxicab":
+        return -strong
+    if side == "input":
+        rising = {"e": 0.1 + 0.1 * epoch, "h1": 0.3 + 0.02 * epoch, "h2": 0.02 * epoch}
+        return strong if kind == "gradient" else sign * rising.get(layer, 0.0)
+    if kind == "activation":
+        return strong
+    if layer != "h2":
+        return 0.2 if layer == "logits" else 0.0
+    if epoch == 0:
+        return 0.05
+    if group.startswith("closed"):
+        return sign * (0.6 + 0.01 * epoch)
+    return sign * ((0.1 if group.startswith("open") else 0.3) + 0.1 * epoch)
+
+
+def made(sign, *, noise=0.0005, seed=0, seeds=SEEDS):
+    """Tables in which every finding shows (sign 1) or its opposite does (sign -1)."""
+    rng = np.random.default_rng(seed)
+
+    def table(rows):
+        found = pd.DataFrame(rows)
+        numbers = found.select_dtypes(float).columns
+        return found.assign(**found[numbers] + rng.normal(0, noise, (len(found), len(numbers))))
+
+    places = [
+        {"side": side, "layer": layer, "kind": kind, "measure": measure, "group": group, "how": how}
+        for side, layer, kind, measure, group, how in product(
+            ("target", "input"), LAYERS, ("activation", "gradient"), MEASURES, GROUPS, HOWS
+        )
+        if not (layer == "logits" and measure in ("gini", "spare_units"))
+        and (group == "all" or layer == "h2")
+        and (how == "pearson" or measure in ("chi", "taxicab"))
+    ]
+    models = [("language model", epoch) for epoch in EPOCHS]
+    models += [("shuffled text", CONTROL), ("50 units", CONTROL), ("100 units", CONTROL)]
+
+    def of(model, epoch, side, layer, kind, measure, group, how):
+        if model == "language model":
+            return correlation(sign, epoch, side, layer, kind, measure, group)
+        return 0.0 if model == "shuffled text" else 0.3 * sign
+
+    return {
+        "rho": table(
+            {
+                "model": model,
+                "seed": seed,
+                "epoch": epoch,
+                **place,
+                "words": 50,
+                "mean": 0.3 + 0.1 * sign * place["group"].startswith("closed"),
+                "correlation": of(model, epoch, **place),
+            }
+            for (model, epoch), seed in product(models, seeds)
+            for place in places
+        ),
+        "words": table(
+            {
+                "seed": seed,
+                "epoch": epoch,
+                "side": side,
+                "word": word,
+                "tokens": (100, 100_000, 50_000, 10)[word],
+                "gradient h2": 0.3 + 0.05 * epoch * (sign if side == "target" and word in (1, 2) else -sign),
+            }
+            for seed, epoch, side, word in product(seeds, EPOCHS, ("target", "input"), range(4))
+        ),
+        "log": pd.DataFrame(
+            {"seed": seed, "epoch": epoch, "rescaled": epoch in (RESCALED, LAST)}
+            for seed, epoch in product(seeds, EPOCHS)
+        ),
+        "noise": table(
+            {"seed": seed, "least": least, "tokens": tokens, "how": how, "correlation": value * sign}
+            for seed, least, tokens, how in product(seeds, (1, 10), ("all", "as many"), HOWS)
+            for value in [0.3 if (least, tokens, how) == (10, "as many", "pearson") else -0.3]
+        ),
+        "allocated": pd.DataFrame(
+            {
+                "seed": seed,
+                "epoch": epoch,
+                "method": method,
+                "layer": layer,
+                "moved": 1000,
+                "helping": 500 + (20 + seed) * (sign if method == "Simpson" else -sign),
+            }
+            for seed, epoch, method, layer in product(seeds, EPOCHS[:-1], ("first order", "Simpson"), LAYERS)
+        ),
+        "concentration": table(
+            {"seed": seed, "epoch": epoch, "layer": layer, "how": how, "correlation": value * sign}
+            for seed, epoch, layer, how in product(seeds, EPOCHS[:-1], ("e", "h2"), HOWS)
+            for value in [(0.3 if layer == "e" else 0.4) * (1 if how == "pearson" else -1)]
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def showing():
+    return made(1, noise=0)
+
+
+@pytest.fixture(scope="module", params=[(1, "holds"), (-1, "does not hold")], ids=lambda param: param[1])
+def decided(request):
+    sign, outcome = request.param
+    return made(sign), outcome
+
+
+@pytest.fixture(scope="module")
+def under(showing):
+    return claims.under_sparsities(showing["rho"])
+
+
+def outcomes(tables, names=chapter_6.CLAIMS):
+    return {name: claims.verdict(name, tables).outcome for name in names}
+
+
+def without(tables, query):
+    """Tables whose `rho` lacks some rows."""
+    return {**tables, "rho": tables["rho"].query(f"not ({query})")}
+
+
+@pytest.mark.parametrize("name", chapter_6.CLAIMS)
+def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_opposite_against(name, decided):
+    tables, outcome = decided
+    assert claims.verdict(name, tables).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "margin"),
+    {
+        "gradient_sparser_with_frequency": 0.7,
+        "gradient_sparser_with_training": 0.15,
+        "top_gradient_alone": 0.7,
+        "top_gradient_rising": 0.3,
+        "top_activations_flat": 0.2,
+        "closed_classes_first": 0.61 - 0.2,
+        "closed_classes_first_matched": 0.61 - 0.2,
+        "open_classes_go_on": 0.3 - 0.03,
+        "open_classes_go_on_matched": 0.3 - 0.03,
+        "function_words_sparser": 0.1,
+        "first_layer_first": 0.32 - 0.2,
+        "embedding_overtakes": 0.5 - 0.38,
+        "gradients_ignore_input": 0.2,
+        "up_after_rescaling": (0.2 + 0.04 + 0.04) / 3,
+        "not_by_size": 0.1,
+        "not_by_logits": 0.5,
+        "more_than_untrained": 0.65,
+        "more_than_shuffled": 0.5,
+        "at_other_widths": 0.3,
+        "not_by_noise": 0.3,
+        "just_over_half_help": 0.021,
+        "loss_change_concentrates_e": 0.3,
+        "loss_change_concentrates_h2": 0.4,
+    }.items(),
+)
+def test_the_margin_of_each_finding_is_what_it_says(name, margin, showing):
+    assert claims.verdict(name, showing).margin == pytest.approx(margin)
+    assert claims.verdict(name, showing).seeds == 3
+
+
+def test_a_single_seed_leaves_every_finding_open(showing):
+    tables = {key: table[table["seed"] == 0] for key, table in showing.items()}
+    assert set(outcomes(tables).values()) == {"open"}
+
+
+def test_seeds_that_contradict_one_another_leave_every_finding_open():
+    pairs = made(1, seeds=(0, 1)), made(-1, seeds=(2, 3))
+    tables = {key: pd.concat([each[key] for each in pairs]) for key in pairs[0]}
+    assert set(outcomes(tables).values()) == {"open"}
+
+
+def test_noise_alone_leaves_most_findings_open_as_often_as_it_should():
+    # those whose margin is around 0 where nothing correlates, neither a level of its own nor an extreme
+    fair = set(chapter_6.CLAIMS) - {
+        *("top_gradient_alone", "top_activations_flat", "gradients_ignore_input", "not_by_size"),
+        *("more_than_untrained", "at_other_widths", "just_over_half_help"),
+    }
+    found = []
+    few = made(0, noise=0)
+    few["rho"] = few["rho"].query("how == 'pearson' and measure == 'chi'")
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        tables = dict(few)
+        for name, column in (
+            *(("rho", "correlation"), ("rho", "mean"), ("words", "gradient h2")),
+            *(("noise", "correlation"), ("concentration", "correlation")),
+        ):
+            tables[name] = tables[name].assign(**{column: rng.normal(0, 0.1, len(tables[name]))})
+        found += outcomes(tables, fair).values()
+    assert 0.9 < found.count("open") / len(found) < 1
+    assert "not tested" not in found
+
+
+# What there is nothing to decide by
+
+
+@pytest.mark.parametrize(
+    ("query", "untested"),
+    [
+        (
+            "group.str.endswith('matched')",
+            {
+                *("closed_classes_first_matched", "open_classes_go_on_matched"),
+                "function_words_sparser",
+            },
+        ),
+        ("model == 'shuffled text'", {"more_than_shuffled"}),
+        ("model.str.endswith(' units')", {"at_other_widths"}),
+        ("model != 'language model'", {"more_than_shuffled", "at_other_widths"}),
+    ],
+    ids=["no matched samples", "no shuffled text", "no other widths", "no controls"],
+)
+def test_what_was_not_measured_is_not_tested_and_the_rest_is_as_before(query, untested, showing):
+    found = outcomes(without(showing, query))
+    assert {name for name, outcome in found.items() if outcome == "not tested"} == untested
+    assert set(found.values()) == {"holds", "not tested"}
+
+
+def test_a_single_epoch_tells_nothing_of_what_rises():
+    tables = {
+        key: table[table["epoch"] <= 1] if "epoch" in table else table for key, table in made(1).items()
+    }
+    tables["rho"] = tables["rho"].query("model == 'language model'")
+    found = outcomes(tables)
+    assert {name for name, outcome in found.items() if outcome == "not tested"} == {
+        *("gradient_sparser_with_training", "top_gradient_rising", "up_after_rescaling"),
+        *("open_classes_go_on", "open_classes_go_on_matched", "more_than_shuffled", "at_other_widths"),
+    }
+
+
+def test_a_rescaling_after_the_last_epoch_has_nothing_after_it(showing):
+    late = showing["log"].assign(rescaled=showing["log"]["epoch"] == LAST)
+    never = showing["log"].assign(rescaled=False)
+    for log in (late, never):
+        found = claims.verdict("up_after_rescaling", {**showing, "log": log})
+        assert (found.outcome, found.seeds) == ("not tested", 0)
+        assert "nothing in this run" in found.numbers
+
+
+def test_each_seed_counts_from_its_own_first_rescaling(showing):
+    log = showing["log"]
+    own = (log["seed"] == log["epoch"]) & (log["seed"] > 0)  # after epoch 1, epoch 2; never in the first
+    found = claims.verdict("up_after_rescaling", {**showing, "log": log.assign(rescaled=own)})
+    assert found.margin == pytest.approx((0.1 + 0.02 + 0.02) * (3 + 2) / 2 / 3)
+
+
+def test_without_frequent_words_or_tokens_enough_there_is_nothing_to_tell_of_them(showing):
+    rare = showing["words"][showing["words"]["word"] == 0]
+    few = showing["noise"][showing["noise"]["least"] == 1]
+    tables = {**showing, "words": rare, "noise": few}
+    assert set(outcomes(tables, ["gradient_sparser_with_training", "not_by_noise"]).values()) == {
+        "not tested"
+    }
+
+
+# Overviews
+
+
+def test_tables_of_this_chapter_decide_all_its_findings_and_no_others(showing):
+    statements = [claim.statement for claim in chapter_6.CLAIMS.values()]
+    assert claims.overview(showing)["finding"].tolist() == statements
+    page = claims.listed(showing).to_html()
+    assert page.count("<small>") == len(statements)
+    assert page.count(">holds<") == len(statements)
+
+
+def test_tables_of_other_chapters_decide_none_of_these():
+    def names(chapter):
+        return {name for claim in chapter.CLAIMS.values() for name in claim.tables}
+
+    for other in (chapter_4, chapter_5):
+        assert not names(chapter_6) & names(other)
+    others = {name: pd.DataFrame() for name in ("levels", "steps", "excluded", "vocabulary", "undefined")}
+    assert claims.overview(others).empty
+
+
+def test_words_are_frequent_by_their_share_of_all_tokens_and_the_unknown_one_is_left_out():
+    limit = 100_000 / 227e6
+    tokens = {0: 600, 1: 390, 2: 9, 3: 1}
+    rows = [
+        {"seed": 0, "epoch": 0, "side": side, "word": word, "tokens": times * number}
+        for side, times in (("target", 1), ("input", 9))
+        for word, number in tokens.items()
+    ]
+    found = chapter_6.frequent(pd.DataFrame(rows))
+    assert found["word"].tolist() == [1, 2, 3]
+    assert set(found["side"]) == {"target"}
+    for rest, kept in ((1 / limit - 1.01, [3]), (1 / limit - 0.99, [])):
+        few = pd.DataFrame(rows).query("side == 'target' and word in (0, 3)")
+        few = few.assign(tokens=few["tokens"].astype(float).where(few["word"] > 0, rest))
+        assert chapter_6.frequent(few)["word"].tolist() == kept
+
+
+# Under other measures
+
+
+def test_findings_are_also_decided_by_other_measures_and_correlations(under):
+    assert under.columns.tolist() == [
+        *(("pearson", "chi"), ("pearson", "hoyer"), ("pearson", "gini"), ("pearson", "spare units")),
+        *(("log", "chi"), ("spearman", "chi")),
+    ]
+    of_rho = [claim for claim in chapter_6.CLAIMS.values() if claim.tables == ("rho",)]
+    assert under.index.tolist() == [claim.statement for claim in of_rho]
+    logits = chapter_6.CLAIMS["not_by_logits"].statement
+    assert under.loc[logits].tolist() == [
+        *("holds (+0.500)", "holds (+0.500)", "not tested", "not tested"),
+        *("holds (+0.500)", "holds (+0.500)"),
+    ]
+    assert under.drop(index=logits).map(lambda text: text.startswith("holds (+")).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("column", "changed"),
+    [
+        (("pearson", "gini"), {"how": "pearson", "measure": "gini"}),
+        (("log", "chi"), {"how": "log", "measure": "chi"}),
+    ],
+)
+def test_a_verdict_by_a_measure_heeds_the_rows_of_that_measure_alone(column, changed, showing, under):
+    rho = showing["rho"]
+    own = np.logical_and.reduce([rho[name] == value for name, value in changed.items()])
+    opposite = rho.assign(
+        correlation=rho["correlation"].where(~own, -rho["correlation"]),
+        mean=rho["mean"].where(~own, 0.6 - rho["mean"]),
+    )
+    after = claims.under_sparsities(opposite)
+    pd.testing.assert_frame_equal(under.drop(columns=[column]), after.drop(columns=[column]))
+    for name, text in (
+        ("gradient_sparser_with_frequency", "does not hold (-0.700)"),
+        ("more_than_shuffled", "does not hold (-0.500)"),
+        ("first_layer_first", "does not hold (-0.120)"),
+    ):
+        assert after.loc[chapter_6.CLAIMS[name].statement, column] == text
+
+
+def test_the_size_of_gradients_is_no_sparsity_and_the_same_under_every_measure(showing):
+    rho = showing["rho"]
+    large = (rho["how"] == "pearson") & (rho["measure"] == "taxicab")
+    found = claims.under_sparsities(rho.assign(correlation=rho["correlation"].where(~large, -0.5)))
+    row = found.loc[chapter_6.CLAIMS["not_by_size"].statement]
+    assert row["pearson"].tolist() == ["does not hold (-0.400)"] * 4
+    assert row[["log", "spearman"]].tolist() == ["holds (+0.100)"] * 2
