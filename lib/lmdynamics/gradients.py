@@ -37,7 +37,7 @@ class Block(NamedTuple):
     own: dict[str, Float[Tensor, "tokens *measures"]]
     """Of the gradient of the token's own loss; empty unless it was asked for."""
     later: dict[str, Float[Tensor, " tokens"]]
-    """Norm of the difference of both gradients over that of the former, NaN where that is 0; empty likewise."""
+    """Norm of the difference of both over that of the former, NaN where that is 0; empty likewise."""
 
 
 class GradientError(RuntimeError):

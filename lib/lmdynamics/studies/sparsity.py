@@ -179,7 +179,8 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         norm of the gradient at the top layer, ``taxicab gradient h2``.
         `rho`: the `correlation` over the `words` of a `group` with their frequency, by `how` it is taken,
         `side`, `layer`, `kind` (activation, gradient, or own: the gradient of the token's own loss, after
-        the last epoch) and `measure`; `low` and `high` end its interval over words; the `mean` over words.
+        the last epoch) and `measure`; `low` and `high` end its interval over words, whose `mean` is there
+        too. For groups other than all words: of the gradient at the top layer, by target, alone.
         `levels`: the `mean` over all tokens by `layer`, `kind` and `measure`, and the number of `units`.
         `noise`: the `correlation` of χ of the gradient at the top layer with target frequency, over `words`
         with `least` tokens or more, each with all its `tokens` or with just as many as `least`.
@@ -246,7 +247,7 @@ def _of_checkpoint(name: str, text: MeasuredText, run: Run, epoch: int, own: boo
     except GradientError as error:
         raise GradientError(f"the {label} of seed {seed} after epoch {epoch}: {error}") from error
     found = {
-        "rho": pd.concat([_rho(sums[side], side, text) for side in SIDES], ignore_index=True),
+        "rho": pd.concat([_rho(sums[side], side, text, run) for side in SIDES], ignore_index=True),
         "levels": _levels(sums[SIDES[0]], run),
         "undefined": _undefined(sums[SIDES[0]]),
     }
@@ -324,11 +325,17 @@ def _summed(
     return sums, noise
 
 
-def _rho(sums: WordSums, side: str, text: MeasuredText) -> pd.DataFrame:
-    means = sums.means()
-    wanted = [n for n, column in enumerate(sums.columns) if not column.startswith("later/")]
+def _rho(sums: WordSums, side: str, text: MeasuredText, run: Run) -> pd.DataFrame:
+    means, top = sums.means(), f"gradient/{top_layer(run)}/"
     found = []
     for group, chosen in text.groups.items():
+        if group != "all" and side != "target":
+            continue
+        wanted = [
+            n
+            for n, column in enumerate(sums.columns)
+            if not column.startswith("later/") and (group == "all" or column.startswith(top))
+        ]
         for how in get_args(Correlation):
             own = means[chosen][:, wanted]
             rows = _correlated(own, text.frequency[chosen], [sums.columns[n] for n in wanted], how)
