@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lmdynamics import training
+from lmdynamics import sparsity, training
 from lmdynamics.losses import CrossEntropy
 from lmdynamics.models import RecurrentModel
 from lmdynamics.training import Examples
@@ -36,8 +36,6 @@ class Allocation(NamedTuple):
     allocated: dict[str, Parameters]
     """By method (of `METHODS`): what each parameter was allocated, negative where it helped; they add up to
     the change, as well as the method approximates it."""
-    moved: dict[str, Tensor]
-    """Whether the step changed each parameter."""
 
 
 def allocations(
@@ -87,11 +85,7 @@ def allocations(
         loss_after, gradient_after = loss_and_gradient(model, sample, batch=batch)
         first = {name: gradient[name] * by[name] for name in by}
         simpson = {name: (weighted[name] + gradient_after[name]) / (6 * intervals) * by[name] for name in by}
-        yield Allocation(
-            loss_after - loss,
-            dict(zip(METHODS, (first, simpson), strict=True)),
-            {name: change != 0 for name, change in by.items()},
-        )
+        yield Allocation(loss_after - loss, dict(zip(METHODS, (first, simpson), strict=True)))
         loss, gradient, before = loss_after, gradient_after, after
 
 
@@ -191,14 +185,16 @@ def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per method and `layer, part, group`: `allocated` in nats per token, number of parameters that
-        `moved`, how many of them were `helping`, and the sums of the `sizes` |A| and of the `squares` A².
+        One row per method and `layer, part, group`: `allocated` in nats per token; the number of parameters
+        that were `felt`, having moved where the loss on the sample depends on them; how many of these were
+        `helping`; and the `concentration` of the allocation on few of them, from 0 to 1
+        (`sparsity.stretched`), NaN for fewer than two. The two biases of an LSTM are one part, and always
+        move alike.
     """
     groups, rows = list(groups), []
     for method, allocated in allocation.allocated.items():
         for each in groups:
             own = allocated[each.name][each.rows].double()
-            moved = allocation.moved[each.name][each.rows]
             rows.append(
                 {
                     "method": method,
@@ -206,14 +202,33 @@ def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
                     "part": each.part,
                     "group": each.group,
                     "allocated": own.sum().item(),
-                    "moved": int(moved.sum()),
-                    "helping": int((moved & (own < 0)).sum()),
+                    "felt": int((own != 0).sum()),
+                    "helping": int((own < 0).sum()),
                     "sizes": own.abs().sum().item(),
                     "squares": (own**2).sum().item(),
                 }
             )
     keys = ["method", "layer", "part", "group"]
-    return pd.DataFrame(rows).groupby(keys, sort=False).sum().reset_index()  # two biases are one part
+    table = pd.DataFrame(rows).groupby(keys, sort=False).sum().reset_index()
+    chi = torch.from_numpy(np.sqrt(table.pop("squares")).to_numpy() / table.pop("sizes").to_numpy())
+    shares = [sparsity.stretched(each, felt).item() for each, felt in zip(chi, table["felt"], strict=True)]
+    return table.assign(concentration=shares)
+
+
+def by_unit(allocated: Parameters, layer: int, units: int) -> Float[Tensor, " units"]:
+    """Sizes of what the parameters of each unit of an LSTM layer were allocated: of all its gates.
+
+    Parameters
+    ----------
+    allocated
+        By one method, for each parameter of a model.
+    layer
+        Number of the layer, from 0.
+    units
+        Of the layer.
+    """
+    own = [values.abs() for name, values in allocated.items() if name.startswith(f"lstms.{layer}.")]
+    return torch.stack([values.reshape(len(GATES), units, -1).sum((0, 2)) for values in own]).sum(0)
 
 
 def _copied(model: RecurrentModel) -> dict[str, Float[Tensor, "..."]]:

@@ -73,7 +73,7 @@ def hoyer(values: Float[Tensor, "*axes units"]) -> Float[Tensor, "*axes"]:
 
 
 def stretched(chi: Float[Tensor, "*axes"], units: int) -> Float[Tensor, "*axes"]:
-    """Hoyer's measure from χ and the number of units."""
+    """Hoyer's measure from χ and the number of units; NaN for fewer than two."""
     root = math.sqrt(units)
     return (root - 1 / chi) / (root - 1) if root > 1 else torch.full_like(chi, torch.nan)
 

@@ -4,7 +4,7 @@ Sums merge: text can be cut anywhere, and memory grows with the vocabulary, neve
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -188,6 +188,45 @@ def _check_varies(name: str, values: np.ndarray, against: np.ndarray) -> None:
                 f"a correlation needs numbers that vary, got {len(numbers)} words whose {what} is "
                 f"{numbers[0]:g}; measure more text or leave it out"
             )
+
+
+def coefficients(
+    values: Float[np.ndarray, " words"], features: Mapping[str, np.ndarray], *, seed: int = 0
+) -> pd.DataFrame:
+    """Least squares of a value of each word on some features and a constant.
+
+    Parameters
+    ----------
+    values
+        Of each word; a word is left out where it is NaN.
+    features
+        By name, one number for each word.
+    seed
+        Of the bootstrap samples of words.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per feature: `coefficient`, in units of the value per unit of the feature, and `low` and
+        `high`, the ends of its 95 % interval over bootstrap samples of words.
+
+    Raises
+    ------
+    ValueError
+        If there are no more words than coefficients.
+    """
+    known = np.isfinite(values)
+    columns = np.column_stack([np.ones(known.sum()), *(each[known] for each in features.values())])
+    if len(columns) <= columns.shape[1]:
+        raise ValueError(f"{columns.shape[1]} coefficients need more words, got {len(columns)}")
+    weights = np.random.default_rng(seed).poisson(size=(REPLICATES, len(columns))).astype(float)
+    weights = np.concatenate([np.ones((1, len(columns))), weights])
+    squares = np.einsum("rw,wi,wj->rij", weights, columns, columns, optimize=True)
+    with_value = weights @ (columns * values[known, None])
+    # a sample may lack a class altogether: the smallest solution then
+    found = np.einsum("rij,rj->ri", np.linalg.pinv(squares, hermitian=True), with_value)[:, 1:]
+    low, high = np.quantile(found[1:], [0.025, 0.975], axis=0)
+    return pd.DataFrame({"feature": list(features), "coefficient": found[0], "low": low, "high": high})
 
 
 def occurrences(ids: Int[np.ndarray, " tokens"], *, seed: int | None = None) -> Int64[np.ndarray, " tokens"]:

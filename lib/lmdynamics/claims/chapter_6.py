@@ -16,6 +16,10 @@ WEAK = 0.1
 """Correlations nearer to 0 are weak (thesis chapter 6, section 4)."""
 FEW_TOKENS = 10
 """Tokens of each word over which a mean is taken where all words are to have equally many."""
+MANY_TOKENS = 50
+"""Tokens from which on a word counts as one of the more frequent ones among those measured."""
+LAYERS = ("e", "h1", "h2", "decoder")
+"""Of parameters."""
 OTHERS = (
     ("e", "activation"), ("h1", "activation"), ("h2", "activation"), ("e", "gradient"), ("h1", "gradient"),
 )  # fmt: skip
@@ -71,6 +75,17 @@ def _alone_strong(table: pd.DataFrame) -> float:
     return _last(_top_gradient(table)) - max(others)
 
 
+def _alone_rising(table: pd.DataFrame) -> float:
+    own, others = _rise(_top_gradient(table)), [_rise(rho(table, "target", *other)) for other in OTHERS]
+    return min(own, own - max(others))
+
+
+def _stronger_among_frequent(noise: pd.DataFrame) -> float:
+    rows = noise[(noise["tokens"] == "all") & (noise["how"] == "pearson")]
+    means = rows.groupby("least")["correlation"].mean()
+    return means.loc[MANY_TOKENS] - means.loc[1] if MANY_TOKENS in means.index else np.nan
+
+
 def _flat_activations(table: pd.DataFrame) -> float:
     return CLEAR - abs(_last(rho(table, "target", "h2", "activation")))
 
@@ -78,7 +93,10 @@ def _flat_activations(table: pd.DataFrame) -> float:
 def _closed_first(matched: str) -> Callable[[pd.DataFrame], float]:
     def margin(table: pd.DataFrame) -> float:
         curves = [_top_gradient(table, group=f"{name}{matched}") for name in ("closed", "open")]
-        return curves[0].loc[1] - curves[1].loc[1] if all(map(len, curves)) else np.nan
+        if not all(map(len, curves)):
+            return np.nan
+        closed, open_ = (curve.loc[1] for curve in curves)
+        return min(closed, closed - open_)
 
     return margin
 
@@ -96,6 +114,21 @@ def _closed_sparser(table: pd.DataFrame) -> float:
     return _last(levels[0]) - _last(levels[1])
 
 
+def _function_words_sparser(effects: pd.DataFrame) -> float:
+    rows = effects[(effects["model"] == MAIN) & (effects["feature"] == "closed class")]
+    return rows.loc[rows["epoch"] == rows["epoch"].max(), "coefficient"].mean()
+
+
+def _frequent_inputs_sparse(table: pd.DataFrame) -> float:
+    return min(_last(rho(table, "input", layer, "activation")) for layer in ("e", "h1"))
+
+
+def _lower_layer_sparser(levels: pd.DataFrame) -> float:
+    rows = levels[(levels["model"] == MAIN) & (levels["kind"] == "activation") & (levels["measure"] == "chi")]
+    means = rows[rows["epoch"] == rows["epoch"].max()].groupby("layer")["mean"].mean()
+    return means["h1"] - means["h2"]
+
+
 def _first_layer_first(table: pd.DataFrame) -> float:
     h1, e = (rho(table, "input", layer, "activation") for layer in ("h1", "e"))
     return h1.loc[1] - e.loc[1]
@@ -103,7 +136,8 @@ def _first_layer_first(table: pd.DataFrame) -> float:
 
 def _embedding_overtakes(table: pd.DataFrame) -> float:
     e, h1 = (rho(table, "input", layer, "activation") for layer in ("e", "h1"))
-    return _last(e) - _last(h1)
+    ahead = e - h1
+    return min(_last(ahead), -ahead.loc[1:].min())
 
 
 def _gradients_ignore_input(table: pd.DataFrame) -> float:
@@ -112,19 +146,21 @@ def _gradients_ignore_input(table: pd.DataFrame) -> float:
 
 
 def _up_after_rescaling(table: pd.DataFrame, log: pd.DataFrame) -> float:
-    last, rises = table["epoch"].max(), []
-    for seed, rows in log[log["rescaled"] & (log["epoch"] < last)].groupby("seed"):
-        own = table[table["seed"] == seed]
-        curves = [rho(own, "input", layer, "activation") for layer in ("e", "h1", "h2")]
-        rises += [curve.loc[last] - curve.loc[rows["epoch"].min()] for curve in curves]
-    return float(np.mean(rises)) if rises else np.nan
+    last, bends = table["epoch"].max(), []
+    for seed, rows in log[log["rescaled"] & (log["epoch"] > 1) & (log["epoch"] < last)].groupby("seed"):
+        at, own = rows["epoch"].min(), table[table["seed"] == seed]
+        for layer in ("e", "h1", "h2"):
+            curve = rho(own, "input", layer, "activation")
+            before, after = curve.loc[at] - curve.loc[1], curve.loc[last] - curve.loc[at]
+            bends.append(after / (last - at) - before / (at - 1))
+    return float(np.mean(bends)) if bends else np.nan
 
 
 def _rescaled_in_time(table: pd.DataFrame) -> pd.DataFrame:
-    """Of the table `log`, the seeds whose step was rescaled before the last epoch; other tables whole."""
+    """Of the table `log`, the seeds whose step was rescaled between the first epoch and the last."""
     if "rescaled" not in table:
         return table
-    early = table["rescaled"] & (table["epoch"] < table["epoch"].max())
+    early = table["rescaled"] & table["epoch"].between(2, table["epoch"].max() - 1)
     return table[table["seed"].isin(table.loc[early, "seed"])]
 
 
@@ -165,15 +201,20 @@ def _not_by_noise(noise: pd.DataFrame) -> float:
     return rows["correlation"].mean() if len(rows) else np.nan
 
 
-def _just_over_half(allocated: pd.DataFrame) -> float:
+def _more_than_half(allocated: pd.DataFrame) -> float:
     rows = allocated[allocated["method"] == "Simpson"]
-    return rows["helping"].sum() / rows["moved"].sum() - 0.5
+    return rows["helping"].sum() / rows["felt"].sum() - 0.5
 
 
-def _concentrate_together(layer: str) -> Callable[[pd.DataFrame], float]:
+def _layers_against(steps: pd.DataFrame) -> float:
+    falling = steps.loc[steps["change"] < 0, [*LAYERS]]
+    return float((falling > 0).to_numpy().mean()) if len(falling) else np.nan
+
+
+def _changes_where_gradients_are(among: str, layer: str) -> Callable[[pd.DataFrame], float]:
     def margin(concentration: pd.DataFrame) -> float:
-        rows = concentration[(concentration["layer"] == layer) & (concentration["how"] == "pearson")]
-        return rows["correlation"].mean()
+        wanted = (concentration["among"] == among) & (concentration["layer"] == layer)
+        return concentration.loc[wanted & (concentration["how"] == "pearson"), "correlation"].mean()
 
     return margin
 
@@ -194,19 +235,21 @@ CLAIMS = {
         measured_as="rise of their mean χ from epoch 1 to the last",
     ),
     "top_gradient_alone": Claim(
-        statement="Only the gradient at the top layer is strongly correlated with target frequency.",
+        statement="No other layer and no other gradient is as correlated with target frequency as the "
+        "gradient at the top layer.",
         source="thesis chapter 6, section 3 and figure 3a",
         tables=("rho",),
         margin=_alone_strong,
-        measured_as="its correlation less the greatest absolute one of any other layer or gradient, after "
-        "the last epoch",
+        measured_as="its correlation less the greatest absolute one of any other, after the last epoch",
     ),
     "top_gradient_rising": Claim(
-        statement="The correlation of the gradient's sparsity with target frequency rises over training.",
+        statement="The correlation of the top layer's gradient with target frequency rises over training, "
+        "and no other rises as much.",
         source="thesis chapter 6, section 3 and figure 3a",
         tables=("rho",),
-        margin=lambda table: _rise(_top_gradient(table)),
-        measured_as="rise of the correlation at h2 from epoch 1 to the last",
+        margin=_alone_rising,
+        measured_as="rise of the gradient's correlation at h2 from epoch 1 to the last, or what it has more "
+        "of it than any other layer or gradient, whichever is less",
     ),
     "top_activations_flat": Claim(
         statement="Sparse gradients do not come from sparse activations: those of the top layer are not "
@@ -216,55 +259,92 @@ CLAIMS = {
         margin=_flat_activations,
         measured_as=f"{CLEAR} less the absolute correlation at h2 after the last epoch",
     ),
+    "frequent_targets_dispersed": Claim(
+        statement="Frequent target words come with dispersed activations.",
+        source="thesis chapter 6, abstract of the paper; compare its section 3, which finds no correlation",
+        tables=("rho",),
+        margin=lambda table: -_last(rho(table, "target", "h2", "activation")),
+        measured_as="negative correlation of χ of activations at h2 with target frequency after the last "
+        "epoch",
+    ),
     "closed_classes_first": Claim(
-        statement="Among closed classes, frequent words have sparse gradients from the beginning.",
+        statement="After one epoch, sparse gradients go with frequency among closed classes, more so than "
+        "among open ones.",
         source="thesis chapter 6, section 3 and figure 4",
         tables=("rho",),
         margin=_closed_first(""),
-        measured_as="correlation after epoch 1, closed classes less open ones",
+        measured_as="correlation among closed classes after epoch 1, or what it is more than among open "
+        "ones, whichever is less",
     ),
     "closed_classes_first_matched": Claim(
-        statement="That holds between words of the same frequency too.",
-        source="thesis chapter 6, section 3 and figure 4, samples of like frequency",
+        statement="After one epoch, sparse gradients go with frequency among closed classes, more so than "
+        "among open ones, in matched samples too.",
+        source="thesis chapter 6, section 3 and figure 4, matched samples",
         tables=("rho",),
         margin=_closed_first(", matched"),
-        measured_as="correlation after epoch 1, closed classes less open ones, matched samples",
+        measured_as="as before, in matched samples",
     ),
     "open_classes_go_on": Claim(
-        statement="Closed classes soon level off, while frequent words of open classes go on to have ever "
-        "sparser gradients.",
+        statement="After the first epoch, the correlation of sparse gradients with frequency rises more "
+        "among open classes than among closed ones.",
         source="thesis chapter 6, section 3 and figure 4",
         tables=("rho",),
         margin=_open_goes_on(""),
         measured_as="rise of the correlation from epoch 1 to the last, open classes less closed ones",
     ),
     "open_classes_go_on_matched": Claim(
-        statement="So do they between words of the same frequency.",
-        source="thesis chapter 6, section 3 and figure 4, samples of like frequency",
+        statement="After the first epoch, the correlation of sparse gradients with frequency rises more "
+        "among open classes in matched samples, too.",
+        source="thesis chapter 6, section 3 and figure 4, matched samples",
         tables=("rho",),
         margin=_open_goes_on(", matched"),
         measured_as="rise of the correlation from epoch 1 to the last, open less closed, matched samples",
     ),
     "function_words_sparser": Claim(
-        statement="Gradients of function words are sparser than those of content words of like frequency.",
-        source="thesis chapter 6, abstract",
+        statement="Gradients of function words are sparser than those of content words with like mean "
+        "frequency.",
+        source="thesis chapter 6, abstract of the paper",
         tables=("rho",),
         margin=_closed_sparser,
         measured_as="mean χ of the gradient at h2 after the last epoch, closed less open, matched samples",
     ),
+    "function_words_sparser_at_frequency": Claim(
+        statement="Gradients of function words are sparser with frequency held constant over all words.",
+        source="beyond the thesis; on the abstract of the paper",
+        tables=("effects",),
+        margin=_function_words_sparser,
+        measured_as="difference in χ of the gradient at h2 after the last epoch, closed less open, with the "
+        "logarithm of frequency held constant",
+    ),
+    "stronger_among_frequent": Claim(
+        statement="The correlation at the top layer is higher among more frequent words.",
+        source="thesis chapter 6, section 3",
+        tables=("noise",),
+        margin=_stronger_among_frequent,
+        measured_as=f"correlation over words with {MANY_TOKENS} measured tokens or more less that over all",
+    ),
+    "frequent_inputs_sparse": Claim(
+        statement="Frequent input words have sparse activations in the embedding and in the lower layer.",
+        source="thesis chapter 6, abstract of the paper and figure 3b",
+        tables=("rho",),
+        margin=_frequent_inputs_sparse,
+        measured_as="lower of the correlations of χ at e and at h1 with input frequency after the last epoch",
+    ),
     "first_layer_first": Claim(
-        statement="The lower recurrent layer soon has sparse representations of frequent input words.",
+        statement="After one epoch, sparsity follows input frequency more closely in the lower LSTM layer "
+        "than in the embedding.",
         source="thesis chapter 6, section 3 and figure 3b",
         tables=("rho",),
         margin=_first_layer_first,
         measured_as="correlation with input frequency after epoch 1, h1 less e",
     ),
     "embedding_overtakes": Claim(
-        statement="Later the embedding overtakes it.",
+        statement="The embedding's correlation with input frequency overtakes that of the lower LSTM layer.",
         source="thesis chapter 6, section 3 and figure 3b",
         tables=("rho",),
         margin=_embedding_overtakes,
-        measured_as="correlation with input frequency after the last epoch, e less h1",
+        measured_as="correlation of e less that of h1 after the last epoch, or the lead that h1 once had, "
+        "whichever is less",
     ),
     "gradients_ignore_input": Claim(
         statement="Sparsity of gradients is not correlated with the frequency of input words.",
@@ -274,79 +354,97 @@ CLAIMS = {
         measured_as=f"{CLEAR} less the greatest absolute correlation of any layer at any epoch",
     ),
     "up_after_rescaling": Claim(
-        statement="Once the step is first rescaled, correlations with input frequency go up.",
+        statement="When the step is first rescaled, correlations with input frequency begin to go up.",
         source="thesis chapter 6, section 3 and figure 3b",
         tables=("rho", "log"),
         margin=_up_after_rescaling,
-        measured_as="rise from the first rescaling to the last epoch, mean over the layers",
+        measured_as="change per epoch after the first rescaling less that before it, mean over the layers",
         among=_rescaled_in_time,
     ),
+    "lower_layer_sparser": Claim(
+        statement="Activations are sparser in the lower LSTM layer than in the upper.",
+        source="thesis chapter 6, section 3, of Li et al. (2016)",
+        tables=("levels",),
+        margin=_lower_layer_sparser,
+        measured_as="mean χ over all tokens after the last epoch, h1 less h2",
+    ),
     "not_by_size": Claim(
-        statement="Gradients of frequent words are not small ones: their size is hardly anti-correlated with "
-        "frequency.",
+        statement="The size of gradients at the top layer is hardly anti-correlated with target frequency.",
         source="thesis chapter 6, section 4",
         tables=("rho",),
         margin=_not_by_size,
         measured_as=f"{WEAK} plus the lowest correlation of ‖·‖₁ at h2 with target frequency at any epoch",
     ),
     "not_by_logits": Claim(
-        statement="Sparse gradients at the logits do not explain those at the top layer.",
+        statement="Gradients at the logits are less correlated with target frequency than those at the top "
+        "layer.",
         source="thesis chapter 6, section 4",
         tables=("rho",),
         margin=_not_by_logits,
-        measured_as="correlation with target frequency after the last epoch, h2 less logits",
+        measured_as="correlation of χ with target frequency after the last epoch, h2 less logits",
     ),
     "more_than_untrained": Claim(
-        statement="It is learnt: an untrained model has no such correlation.",
-        source="beyond the thesis; compare chapter 6, figure 3a",
+        statement="The correlation at the top layer is learnt: an untrained model has less of it.",
+        source="beyond the thesis; on chapter 6, figure 3a",
         tables=("rho",),
         margin=_more_than_untrained,
         measured_as="correlation at h2 after the last epoch less its absolute value at epoch 0",
     ),
     "more_than_shuffled": Claim(
-        statement="It takes text: models of words in random order have less of it.",
-        source="beyond the thesis; compare chapter 6, figure 3a",
+        statement="The correlation at the top layer takes text: models of words in random order have less "
+        "of it.",
+        source="beyond the thesis; on chapter 6, figure 3a",
         tables=("rho",),
         margin=_more_than_shuffled,
         measured_as="correlation at h2, true less shuffled text, after equally many epochs",
     ),
     "at_other_widths": Claim(
-        statement="It shows in narrower models too.",
-        source="beyond the thesis; compare chapter 6, figure 3a",
+        statement="The correlation at the top layer shows in models of other widths.",
+        source="beyond the thesis; on chapter 6, figure 3a",
         tables=("rho",),
         margin=_at_other_widths,
         measured_as="smallest correlation at h2 among models of other widths",
     ),
     "not_by_noise": Claim(
-        statement="It is no effect of noisy means of rare words.",
-        source="beyond the thesis; compare chapter 6, figure 3a",
+        statement="The correlation at the top layer remains where each word gives equally many tokens.",
+        source="beyond the thesis; on chapter 6, figure 3a",
         tables=("noise",),
         margin=_not_by_noise,
-        measured_as=f"correlation at h2 over words with {FEW_TOKENS} tokens or more, means over {FEW_TOKENS} "
-        "tokens of each",
+        measured_as=f"correlation at h2 over words with {FEW_TOKENS} tokens or more, means over "
+        f"{FEW_TOKENS} tokens of each",
     ),
-    "just_over_half_help": Claim(
-        statement="In a step of training, more than half of the parameters that move help.",
-        source="thesis chapter 6, section 6.1.1 (Lan et al. 2019)",
+    "more_than_half_help": Claim(
+        statement="In a step of training, more than half of the parameters help.",
+        source="thesis chapter 6, section 6.1.1.1 (Lan et al. 2019)",
         tables=("allocated",),
-        margin=_just_over_half,
-        measured_as="share of moves to which a fall of loss is allocated, by Simpson's rule, less one half",
+        margin=_more_than_half,
+        measured_as="share of felt moves to which a fall of loss is allocated, by Simpson's rule, less one "
+        "half",
     ),
-    "loss_change_concentrates_e": Claim(
-        statement="Where an input word's gradient at the embedding is concentrated, so is the change of loss "
-        "that its embedding brings.",
-        source="beyond the thesis; suggested in chapter 6, section 6.1.1",
-        tables=("concentration",),
-        margin=_concentrate_together("e"),
-        measured_as="correlation of χ of loss change with χ of the gradient over words, mean over epochs",
+    "layers_against": Claim(
+        statement="In steps that lower the loss, whole layers work against it.",
+        source="thesis chapter 6, section 6.1.1.1 (Lan et al. 2019)",
+        tables=("steps",),
+        margin=_layers_against,
+        measured_as="share of the layers, embedding and decoder counted, to which such a step allocates a "
+        "rise",
     ),
-    "loss_change_concentrates_h2": Claim(
-        statement="Where a target word's gradient at the top layer is concentrated, so is the change of loss "
-        "that its row of the decoder brings.",
-        source="beyond the thesis; suggested in chapter 6, section 6.1.1",
+    "loss_change_where_gradients_are": Claim(
+        statement="Units of the top layer that receive large gradients are those whose parameters change "
+        "the loss.",
+        source="beyond the thesis; on chapter 6, section 6.1.1",
         tables=("concentration",),
-        margin=_concentrate_together("h2"),
-        measured_as="correlation of χ of loss change with χ of the gradient over words, mean over epochs",
+        margin=_changes_where_gradients_are("units", "h2"),
+        measured_as="correlation over units of h2 of the size of gradients with that of loss change, mean "
+        "over epochs",
+    ),
+    "loss_change_as_concentrated": Claim(
+        statement="Where an input word's gradient at the embedding is concentrated, so is the change of "
+        "loss that its embedding brings.",
+        source="beyond the thesis; on chapter 6, section 6.1.1",
+        tables=("concentration",),
+        margin=_changes_where_gradients_are("words", "e"),
+        measured_as="correlation over words of χ of the gradient with χ of loss change, mean over epochs",
     ),
 }
 """By name."""

@@ -17,7 +17,7 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict[str, pandas.DataFrame]
-        Those of `studies.sparsity` (`words`, `rho`, `levels`, `noise`, `undefined`) and of
+        Those of `studies.sparsity` (`words`, `rho`, `effects`, `levels`, `noise`, `undefined`) and of
         `studies.allocation` (`steps`, `allocated`, `concentration`); `log`, the losses of
         `studies.similarity`; `excluded`; and `vocabulary`: one row per word with its id, its `text`, its
         `frequency` in the training part and its `class`.
@@ -92,13 +92,23 @@ def described(scale: Scale) -> pd.DataFrame:
         "words of each class in matched samples": tuple(
             f"{each.sparsity.matched}" for each in (scale, paper)
         ),
+        **{
+            f"their frequencies, {name}": (_spread(text.frequency[text.groups[f"{name}, matched"]]), "–")
+            for name in sparsity.CLASSES[:2]
+            if f"{name}, matched" in text.groups
+        },
         "controls: units of other models": (", ".join(map(str, own.widths)) or "none", "–"),
         "controls: epochs": (f"{min(own.control_epochs, scale.training.epochs)}", "–"),
         "steps whose change of loss is allocated": (f"{own.steps} in each epoch", "–"),
         "on the loss of": (f"{own.sample:,} tokens", "–"),
     }
-    about = language_models.described(scale).drop(index=["tokens to compare layers on"])
+    about = language_models.described(scale).drop(index=["tokens to compare layers on", "tokens to test on"])
+    about.loc["vocabulary", "paper"], about.loc["seeds", "paper"] = "19.5 thousand words", "–"
     return pd.concat([about, pd.DataFrame.from_dict(rows, orient="index", columns=about.columns)])
+
+
+def _spread(frequency: np.ndarray) -> str:
+    return f"mean {frequency.mean():,.0f}, {frequency.min():,} to {frequency.max():,}"
 
 
 def by_word(words: pd.DataFrame, vocabulary: pd.DataFrame, side: str, column: str) -> pd.DataFrame:
@@ -150,16 +160,19 @@ def at_last(rho: pd.DataFrame, side: str) -> pd.DataFrame:
     rows = rho.query("group == 'all' and measure == 'chi' and kind != 'own'")
     rows = rows[(rows["model"] == sparsity.MAIN) & (rows["side"] == side)]
     rows = rows[rows["epoch"] == rows["epoch"].max()]
-    means = rows.groupby(["kind", "layer", "how"], sort=False)[["correlation", "low", "high", "words"]].mean()
+    table = _with_intervals(rows, ["kind", "layer"])
+    table["words"] = rows.groupby(["kind", "layer"])["words"].mean().map("{:,.0f}".format)
+    return table.reset_index().rename(columns={"kind": "of"})
+
+
+def _with_intervals(rho: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Correlations with their intervals over words as text, means over seeds, one column for each kind."""
+    means = rho.groupby([*keys, "how"], sort=False)[["correlation", "low", "high"]].mean()
+    texts = means.apply(
+        lambda row: f"{row['correlation']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})", axis=1
+    )
     labels = {"pearson": "with frequency", "log": "with its logarithm", "spearman": "of ranks"}
-    found = {}
-    for how, label in labels.items():
-        of_how = means.xs(how, level="how")
-        found[label] = of_how.apply(
-            lambda row: f"{row['correlation']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})", axis=1
-        )
-    table = pd.DataFrame(found).assign(words=of_how["words"].map("{:,.0f}".format)).reset_index()
-    return table.rename(columns={"kind": "of"})
+    return pd.DataFrame({label: texts.xs(how, level="how") for how, label in labels.items()})
 
 
 def checked(steps: pd.DataFrame) -> pd.DataFrame:
@@ -183,11 +196,11 @@ def helping(allocated: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per `seed`, `epoch` and `layer`: `share`.
+        One row per `seed`, `epoch` and `layer`: `share` of the moves that were felt.
     """
     rows = allocated[allocated["method"] == METHODS[-1]]
-    sums = rows.groupby(["seed", "epoch", "layer"])[["helping", "moved"]].sum()
-    return (sums["helping"] / sums["moved"]).rename("share").reset_index()
+    sums = rows.groupby(["seed", "epoch", "layer"])[["helping", "felt"]].sum()
+    return (sums["helping"] / sums["felt"]).rename("share").reset_index()
 
 
 def loss_changes(allocated: pd.DataFrame) -> pd.DataFrame:
@@ -196,24 +209,20 @@ def loss_changes(allocated: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per `layer`, `part` and `group`, means over seeds: the loss change allocated by Simpson's
-        rule, in nats per token and step; share of moves that helped; and how concentrated the allocation is
-        (Hoyer's measure, from 0 to 1). The first steps of all, which are far larger, are left out if there
-        are others.
+        One row per `layer`, `part` and `group`: the loss change allocated by Simpson's rule, in nats per
+        token and step; share of felt moves that helped; and how concentrated the allocation of a step is
+        (Hoyer's measure, from 0 to 1), mean over steps and seeds. The first steps of all, which are far
+        larger, are left out if there are others.
     """
     rows = allocated[allocated["method"] == METHODS[-1]]
     rows = rows[rows["epoch"] > 0] if (rows["epoch"] > 0).any() else rows
-    sums = rows.groupby(["layer", "part", "group"], sort=False)[
-        ["allocated", "helping", "moved", "sizes", "squares", "steps"]
-    ].sum()
-    root = np.sqrt(sums["moved"] / sums["steps"])
-    # squares and sizes are summed over steps: this is χ of a step, weighted by size
-    chi = np.sqrt(sums["squares"] * sums["steps"]) / sums["sizes"]
+    groups = rows.groupby(["layer", "part", "group"], sort=False)
+    sums = groups[["allocated", "helping", "felt", "steps"]].sum()
     return pd.DataFrame(
         {
             "loss change per step": (sums["allocated"] / sums["steps"]).map("{:+.5f}".format),
-            "moves that helped": (sums["helping"] / sums["moved"]).map("{:.1%}".format),
-            "concentration": ((root - 1 / chi) / (root - 1)).map("{:.2f}".format),
+            "moves that helped": (sums["helping"] / sums["felt"]).map("{:.1%}".format),
+            "concentration": groups["concentration"].mean().map("{:.2f}".format),
         }
     ).reset_index()
 
@@ -225,25 +234,21 @@ def controls(rho: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per kind of model, means over seeds, after equally many epochs, and for the language models
-        also untrained and after the last: correlation with target frequency of χ of the gradient at the top
-        layer, and its mean χ times √units, which of independent normal units is 1.25.
+        also untrained and after the last: each correlation with target frequency of χ of the gradient at the
+        top layer, with its 95 % interval over words; and mean χ times √units.
     """
     top = max(layer for layer in rho["layer"].unique() if layer.startswith("h"))
     wanted = f"kind == 'gradient' and measure == 'chi' and layer == '{top}'"
-    correlation = rho.query(wanted + " and side == 'target' and group == 'all' and how == 'pearson'")
+    found = rho.query(wanted + " and side == 'target' and group == 'all'")
     level = levels.query(wanted)
     level = level.assign(scaled=level["mean"] * np.sqrt(level["units"]))
     keys = ["model", "epoch"]
-    table = pd.concat(
-        [
-            correlation.groupby(keys)["correlation"].mean().map("{:+.3f}".format),
-            level.groupby(keys)["scaled"].mean().map("{:.3f}".format),
-        ],
-        axis=1,
-    ).reset_index()
+    table = _with_intervals(found, keys)
+    table["mean χ × √units"] = level.groupby(keys)["scaled"].mean().map("{:.3f}".format)
+    table = table.reset_index()
     compared = set(table.loc[table["model"] != sparsity.MAIN, "epoch"]) | {0, table["epoch"].max()}
     table = table[table["epoch"].isin(compared)]
-    return table.rename(columns={"scaled": "mean χ × √units"}).sort_values(keys, key=_main_first)
+    return table.sort_values(keys, key=_main_first)
 
 
 def _main_first(column: pd.Series) -> pd.Series:

@@ -171,8 +171,8 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict[str, pandas.DataFrame]
-        Rows of all but the first begin with `model` (`MAIN`, `SHUFFLED` or a width), `seed` and `epoch`;
-        controls have one epoch only.
+        Rows of all begin with `seed` and `epoch`, and those of all but `words` name the `model` (`MAIN`,
+        `SHUFFLED` or a width); controls have one epoch only.
 
         `words`, of `MAIN` alone: one row per `seed`, `epoch`, `side` (of `SIDES`) and `word` (its id): number
         of `tokens` measured, their mean χ by layer, ``activation e`` to ``gradient logits``, and the mean
@@ -181,6 +181,9 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         `side`, `layer`, `kind` (activation, gradient, or own: the gradient of the token's own loss, after
         the last epoch) and `measure`; `low` and `high` end its interval over words, whose `mean` is there
         too. For groups other than all words: of the gradient at the top layer, by target, alone.
+        `effects`: of least squares of a word's χ of the gradient at the top layer, over target words of open
+        and closed classes: the `coefficient` of each `feature`, its being of a closed class and the logarithm
+        of its frequency, with the other held constant; `low` and `high` end its interval over words.
         `levels`: the `mean` over all tokens by `layer`, `kind` and `measure`, and the number of `units`.
         `noise`: the `correlation` of χ of the gradient at the top layer with target frequency, over `words`
         with `least` tokens or more, each with all its `tokens` or with just as many as `least`.
@@ -203,7 +206,7 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         sparse.models.text.fingerprint,
         sparse.models.text.corpus.fingerprint,
     ]
-    kinds = ("words", "rho", "levels", "noise", "undefined")
+    kinds = ("words", "rho", "effects", "levels", "noise", "undefined")
     found: dict[str, pd.DataFrame] = {}
 
     def compute(kind: str) -> pd.DataFrame:
@@ -248,6 +251,7 @@ def _of_checkpoint(name: str, text: MeasuredText, run: Run, epoch: int, own: boo
         raise GradientError(f"the {label} of seed {seed} after epoch {epoch}: {error}") from error
     found = {
         "rho": pd.concat([_rho(sums[side], side, text, run) for side in SIDES], ignore_index=True),
+        "effects": _effects(sums["target"], text, run),
         "levels": _levels(sums[SIDES[0]], run),
         "undefined": _undefined(sums[SIDES[0]]),
     }
@@ -350,12 +354,27 @@ def _rho(sums: WordSums, side: str, text: MeasuredText, run: Run) -> pd.DataFram
 def _correlated(
     means: np.ndarray, frequency: np.ndarray, columns: Sequence[str], how: Correlation
 ) -> pd.DataFrame:
-    """Correlations of the columns that enough words have; none where there are too few words."""
-    kept = [n for n, known in enumerate(np.isfinite(means).sum(0)) if known > 2]
+    """Correlations of the columns that vary over three words or more."""
+    known = np.isfinite(means)
+    kept = [
+        n
+        for n, own in enumerate(known.T)
+        if own.sum() > 2 and all(len(np.unique(each[own])) > 1 for each in (means[:, n], frequency))
+    ]
     if not kept:
         return pd.DataFrame(columns=["column", "words", "mean", "correlation", "low", "high"])
     found = words.correlations(means[:, kept], frequency, [columns[n] for n in kept], how=how)
     return found.assign(mean=np.nanmean(means[:, kept], axis=0))
+
+
+def _effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
+    values = sums.means()[:, sums.columns.index(_column("gradient", top_layer(run), "chi"))]
+    chosen = np.isin(text.classes, (0, 1)) & np.isfinite(values)
+    closed = (text.classes == CLASSES.index("closed"))[chosen].astype(float)
+    features = {"closed class": closed, "log frequency": np.log(text.frequency[chosen])}
+    if min(closed.sum(), (1 - closed).sum()) < len(features):
+        return pd.DataFrame(columns=["feature", "coefficient", "low", "high"])
+    return words.coefficients(values[chosen], features)
 
 
 def _levels(sums: WordSums, run: Run) -> pd.DataFrame:
