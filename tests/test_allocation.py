@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from lmdynamics import training
+from lmdynamics import sparsity, training
 from lmdynamics.allocation import (
     GATES,
     METHODS,
     Allocation,
     allocations,
     by_group,
+    by_unit,
     groups,
     loss_and_gradient,
 )
@@ -125,7 +126,7 @@ def test_for_small_steps_both_methods_add_up_to_the_change_of_the_loss():
         assert found.change == pytest.approx(losses[-1] - losses[-2], abs=1e-13)
         assert summed(found.allocated[FIRST]) == pytest.approx(found.change, rel=0.01)
         assert summed(found.allocated[SIMPSON]) == pytest.approx(found.change, rel=1e-8)
-        assert all(moved.all() for moved in found.moved.values())
+        assert all((each != 0).all() for each in found.allocated[SIMPSON].values())
     assert len(losses) == 4
 
 
@@ -184,16 +185,14 @@ def test_where_nothing_moves_nothing_is_allocated():
     assert found.change == 0
     for allocated in found.allocated.values():
         assert all((each == 0).all() for each in allocated.values())
-    assert not any(moved.any() for moved in found.moved.values())
 
 
 def test_only_what_moves_is_allocated_anything():
     model = made().double()
     (found,) = allocations(model, text(), moving(model, 0.1, only="lstms.1.bias"), batch=BATCH, intervals=4)
-    for name in found.moved:
-        assert found.moved[name].all() == found.moved[name].any() == ("lstms.1.bias" in name)
-        for allocated in found.allocated.values():
-            assert (allocated[name] != 0).all() == ("lstms.1.bias" in name)
+    for allocated in found.allocated.values():
+        for name, each in allocated.items():
+            assert (each != 0).all() == (each != 0).any() == ("lstms.1.bias" in name)
     assert summed(found.allocated[SIMPSON]) == pytest.approx(found.change, rel=1e-5)
 
 
@@ -212,7 +211,7 @@ def test_where_the_model_guesses_by_one_bias_that_bias_is_allocated_all():
     assert found.change == pytest.approx(change, abs=1e-13)
     assert found.allocated[FIRST]["decoder.bias"][3].item() == pytest.approx(0.5 * (1 / WORDS - share))
     assert found.allocated[SIMPSON]["decoder.bias"][3].item() == pytest.approx(change, abs=1e-9)
-    assert sum(moved.sum().item() for moved in found.moved.values()) == 1
+    assert sum(int((each != 0).sum()) for each in found.allocated[SIMPSON].values()) == 1
 
 
 # Of a training
@@ -255,13 +254,16 @@ def test_changes_of_the_loss_add_up_over_a_training():
     assert allocated == pytest.approx(after - before, abs=1e-5)
 
 
-def test_words_that_a_step_does_not_read_do_not_move():
+def test_words_that_a_step_or_the_sample_does_not_read_are_allocated_nothing():
     model = made()
     examples = Examples(np.arange(40) % 5, np.arange(40) % 5)
+    sample = Examples(2 + np.arange(80) % 7, np.arange(80) % WORDS)
     settings = TrainingSettings(batch=4, steps_back=5)
     steps = training.steps(model, examples, settings, seed=0, epoch=1, rate=1.0)
-    for found in allocations(model, text(), steps, batch=BATCH):
-        assert found.moved["embedding.weight"].any(1).tolist() == [True] * 5 + [False] * 6
+    for found in allocations(model, sample, steps, batch=BATCH):
+        for allocated in found.allocated.values():
+            of_words = (allocated["embedding.weight"] != 0).any(1)
+            assert of_words.tolist() == [word in (2, 3, 4) for word in range(WORDS)]
 
 
 # Groups
@@ -327,14 +329,10 @@ def test_groups_add_up_to_the_whole(example):
     assert not table.duplicated(["method", "layer", "part", "group"]).any()
     for method, rows in table.groupby("method"):
         every = torch.cat([each.flatten().double() for each in found.allocated[method].values()])
-        moved = torch.cat([each.flatten() for each in found.moved.values()])
         assert rows["allocated"].sum() == pytest.approx(every.sum().item(), abs=1e-12)
-        assert rows["sizes"].sum() == pytest.approx(every.abs().sum().item(), rel=1e-12)
-        assert rows["squares"].sum() == pytest.approx((every**2).sum().item(), rel=1e-12)
-        assert rows["moved"].sum() == moved.sum().item()
-        assert rows["helping"].sum() == (moved & (every < 0)).sum().item()
-        assert (rows["helping"] <= rows["moved"]).all()
-        assert (rows["allocated"].abs() <= rows["sizes"] + 1e-15).all()
+        assert rows["felt"].sum() == int((every != 0).sum())
+        assert rows["helping"].sum() == int((every < 0).sum())
+        assert (rows["helping"] <= rows["felt"]).all()
 
 
 def test_a_group_is_the_sum_of_its_rows_and_both_biases_are_one_part(example):
@@ -347,8 +345,8 @@ def test_a_group_is_the_sum_of_its_rows_and_both_biases_are_one_part(example):
     biases = torch.stack([allocated[f"lstms.1.bias_{side}_l0"][forget] for side in ("ih", "hh")])
     of_biases = table.loc[(SIMPSON, "h2", "biases", "forget gate")]
     assert of_biases["allocated"] == pytest.approx(biases.sum().item())
-    assert of_biases["squares"] == pytest.approx((biases**2).sum().item())
-    assert of_biases["moved"] == 2 * UNITS
+    assert of_biases["concentration"] == pytest.approx(sparsity.hoyer(biases.flatten()).item())
+    assert of_biases["felt"] == 2 * UNITS
 
 
 def test_groups_may_come_one_by_one(example):
@@ -357,16 +355,29 @@ def test_groups_may_come_one_by_one(example):
     assert by_group(found, iter(groups(model, CLASSES))).equals(wanted)
 
 
-def test_what_is_allocated_less_than_nothing_helps_and_what_did_not_move_does_not_count():
+def test_what_is_allocated_less_than_nothing_helps_and_what_is_not_felt_does_not_count():
     model = made(1)
-    nothing = {name: torch.zeros_like(each) for name, each in copied(model).items()}
-    allocated = dict(nothing)
+    allocated = {name: torch.zeros_like(each) for name, each in copied(model).items()}
     allocated["decoder.bias"] = torch.tensor([-0.5, 0.25] + [0.0] * (WORDS - 2))
-    moved = {name: each != 0 for name, each in allocated.items()}
-    moved["decoder.bias"][2] = True
-    found = by_group(
-        Allocation(-0.25, {FIRST: allocated}, moved), groups(model, {"all": np.arange(WORDS)})
-    ).set_index(["layer", "part"])
+    found = by_group(Allocation(-0.25, {FIRST: allocated}), groups(model, {"all": np.arange(WORDS)}))
+    found = found.set_index(["layer", "part"])
     row = found.loc[("decoder", "biases")]
-    assert row[["allocated", "moved", "helping", "sizes", "squares"]].tolist() == [-0.25, 3, 1, 0.75, 0.3125]
-    assert (found.drop(("decoder", "biases"))[["moved", "helping", "sizes"]] == 0).all(axis=None)
+    assert row[["allocated", "felt", "helping"]].tolist() == [-0.25, 2, 1]
+    # of the two that are felt alone: χ = √(0.5² + 0.25²) / 0.75
+    hoyer = (math.sqrt(2) - 0.75 / math.sqrt(0.3125)) / (math.sqrt(2) - 1)
+    assert row["concentration"] == pytest.approx(hoyer)
+    rest = found.drop(("decoder", "biases"))
+    assert (rest[["felt", "helping"]] == 0).all(axis=None)
+    assert rest["concentration"].isna().all()
+
+
+def test_units_take_the_sizes_of_all_that_belongs_to_them(example):
+    _, found = example
+    own = found.allocated[SIMPSON]
+    for layer in range(2):
+        wanted = torch.zeros(UNITS)
+        for name, values in own.items():
+            if name.startswith(f"lstms.{layer}."):
+                for row, of_row in enumerate(values):
+                    wanted[row % UNITS] += of_row.abs().sum()
+        torch.testing.assert_close(by_unit(own, layer, UNITS), wanted)

@@ -210,7 +210,8 @@ def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
             )
     keys = ["method", "layer", "part", "group"]
     table = pd.DataFrame(rows).groupby(keys, sort=False).sum().reset_index()
-    chi = torch.from_numpy(np.sqrt(table.pop("squares")).to_numpy() / table.pop("sizes").to_numpy())
+    squares, sizes = (torch.tensor(table.pop(name).to_numpy()) for name in ("squares", "sizes"))
+    chi = squares.sqrt() / sizes
     shares = [sparsity.stretched(each, felt).item() for each, felt in zip(chi, table["felt"], strict=True)]
     return table.assign(concentration=shares)
 

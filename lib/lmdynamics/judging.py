@@ -13,6 +13,8 @@ from scipy import stats
 Outcome = Literal["holds", "does not hold", "open", "not tested"]
 Margin = Callable[..., float]
 """Of one table or several; positive where a finding shows."""
+CLEAR = 0.2
+"""Least absolute correlation that is called clear; ours, for the thesis names none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,10 @@ import numpy as np
 import pandas as pd
 
 from lmdynamics.decomposition import Convention
-from lmdynamics.judging import Claim
+from lmdynamics.judging import CLEAR, Claim
 
 LEAST_PAIRS = 100
 """A stratum with fewer pairs is not looked at (thesis chapter 5, figure 4)."""
-CLEAR = 0.2
-"""Least absolute correlation that is called clear; ours, for the thesis names none."""
 
 
 def usual(table: pd.DataFrame, convention: Convention | None = None) -> pd.DataFrame:

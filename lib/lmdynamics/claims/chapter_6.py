@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from lmdynamics.claims.chapter_5 import CLEAR
-from lmdynamics.judging import Claim
+from lmdynamics.judging import CLEAR, Claim
 
 MAIN = "language model"
 """The models of chapter 4 in the column `model`; the others are controls."""
@@ -18,6 +17,8 @@ FEW_TOKENS = 10
 """Tokens of each word over which a mean is taken where all words are to have equally many."""
 MANY_TOKENS = 50
 """Tokens from which on a word counts as one of the more frequent ones among those measured."""
+RARE = 0.05
+"""What happens in fewer steps is called an exception; ours, for the thesis names no number."""
 LAYERS = ("e", "h1", "h2", "decoder")
 """Of parameters."""
 OTHERS = (
@@ -114,8 +115,8 @@ def _closed_sparser(table: pd.DataFrame) -> float:
     return _last(levels[0]) - _last(levels[1])
 
 
-def _function_words_sparser(effects: pd.DataFrame) -> float:
-    rows = effects[(effects["model"] == MAIN) & (effects["feature"] == "closed class")]
+def _function_words_sparser(class_effects: pd.DataFrame) -> float:
+    rows = class_effects[(class_effects["model"] == MAIN) & (class_effects["feature"] == "closed class")]
     return rows.loc[rows["epoch"] == rows["epoch"].max(), "coefficient"].mean()
 
 
@@ -208,7 +209,7 @@ def _more_than_half(allocated: pd.DataFrame) -> float:
 
 def _layers_against(steps: pd.DataFrame) -> float:
     falling = steps.loc[steps["change"] < 0, [*LAYERS]]
-    return float((falling > 0).to_numpy().mean()) if len(falling) else np.nan
+    return float((falling > 0).any(axis=1).mean()) - RARE if len(falling) else np.nan
 
 
 def _changes_where_gradients_are(among: str, layer: str) -> Callable[[pd.DataFrame], float]:
@@ -311,7 +312,7 @@ CLAIMS = {
     "function_words_sparser_at_frequency": Claim(
         statement="Gradients of function words are sparser with frequency held constant over all words.",
         source="beyond the thesis; on the abstract of the paper",
-        tables=("effects",),
+        tables=("class_effects",),
         margin=_function_words_sparser,
         measured_as="difference in χ of the gradient at h2 after the last epoch, closed less open, with the "
         "logarithm of frequency held constant",
@@ -422,12 +423,12 @@ CLAIMS = {
         "half",
     ),
     "layers_against": Claim(
-        statement="In steps that lower the loss, whole layers work against it.",
+        statement="In steps that lower the loss, a whole layer may work against it.",
         source="thesis chapter 6, section 6.1.1.1 (Lan et al. 2019)",
         tables=("steps",),
         margin=_layers_against,
-        measured_as="share of the layers, embedding and decoder counted, to which such a step allocates a "
-        "rise",
+        measured_as="share of these steps that allocate a rise to a layer, embedding and decoder counted, "
+        f"less {RARE}",
     ),
     "loss_change_where_gradients_are": Claim(
         statement="Units of the top layer that receive large gradients are those whose parameters change "

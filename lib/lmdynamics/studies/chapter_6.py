@@ -17,7 +17,7 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict[str, pandas.DataFrame]
-        Those of `studies.sparsity` (`words`, `rho`, `effects`, `levels`, `noise`, `undefined`) and of
+        Those of `studies.sparsity` (`words`, `rho`, `class_effects`, `levels`, `noise`, `undefined`) and of
         `studies.allocation` (`steps`, `allocated`, `concentration`); `log`, the losses of
         `studies.similarity`; `excluded`; and `vocabulary`: one row per word with its id, its `text`, its
         `frequency` in the training part and its `class`.

@@ -181,9 +181,10 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         `side`, `layer`, `kind` (activation, gradient, or own: the gradient of the token's own loss, after
         the last epoch) and `measure`; `low` and `high` end its interval over words, whose `mean` is there
         too. For groups other than all words: of the gradient at the top layer, by target, alone.
-        `effects`: of least squares of a word's χ of the gradient at the top layer, over target words of open
-        and closed classes: the `coefficient` of each `feature`, its being of a closed class and the logarithm
-        of its frequency, with the other held constant; `low` and `high` end its interval over words.
+        `class_effects`: of least squares of a word's χ of the gradient at the top layer, over target words of
+        open and closed classes: the `coefficient` of each `feature`, its being of a closed class and the
+        logarithm of its frequency, with the other held constant; `low` and `high` end its interval over
+        words.
         `levels`: the `mean` over all tokens by `layer`, `kind` and `measure`, and the number of `units`.
         `noise`: the `correlation` of χ of the gradient at the top layer with target frequency, over `words`
         with `least` tokens or more, each with all its `tokens` or with just as many as `least`.
@@ -206,7 +207,7 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         sparse.models.text.fingerprint,
         sparse.models.text.corpus.fingerprint,
     ]
-    kinds = ("words", "rho", "effects", "levels", "noise", "undefined")
+    kinds = ("words", "rho", "class_effects", "levels", "noise", "undefined")
     found: dict[str, pd.DataFrame] = {}
 
     def compute(kind: str) -> pd.DataFrame:
@@ -251,7 +252,7 @@ def _of_checkpoint(name: str, text: MeasuredText, run: Run, epoch: int, own: boo
         raise GradientError(f"the {label} of seed {seed} after epoch {epoch}: {error}") from error
     found = {
         "rho": pd.concat([_rho(sums[side], side, text, run) for side in SIDES], ignore_index=True),
-        "effects": _effects(sums["target"], text, run),
+        "class_effects": _class_effects(sums["target"], text, run),
         "levels": _levels(sums[SIDES[0]], run),
         "undefined": _undefined(sums[SIDES[0]]),
     }
@@ -367,7 +368,7 @@ def _correlated(
     return found.assign(mean=np.nanmean(means[:, kept], axis=0))
 
 
-def _effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
+def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
     values = sums.means()[:, sums.columns.index(_column("gradient", top_layer(run), "chi"))]
     chosen = np.isin(text.classes, (0, 1)) & np.isfinite(values)
     closed = (text.classes == CLASSES.index("closed"))[chosen].astype(float)
