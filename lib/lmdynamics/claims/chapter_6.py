@@ -68,7 +68,7 @@ def _rise(curve: "pd.Series[float]") -> float:
 
 
 def _sparser_with_training(words: pd.DataFrame) -> float:
-    return _rise(frequent(words).groupby("epoch")["gradient h2"].mean())
+    return _rise(frequent(words).astype({"gradient h2": float}).groupby("epoch")["gradient h2"].mean())
 
 
 def _alone_strong(table: pd.DataFrame) -> float:

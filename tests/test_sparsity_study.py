@@ -1,0 +1,388 @@
+"""The tables of chapter 6 beside numbers that were reached by another way."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lmdynamics import claims, gradients, recorded, settings, sparsity, training, words
+from lmdynamics.allocation import allocations, by_unit, loss_and_gradient
+from lmdynamics.gradients import GradientError
+from lmdynamics.runs import Run
+from lmdynamics.studies import allocation, chapter_6
+from lmdynamics.studies import sparsity as study
+from lmdynamics.training import Examples
+
+SMALL = chapter_6.varied(settings.SMOKE, epochs=2)
+MAIN, SHUFFLED, NARROW = study.MAIN, study.SHUFFLED, "20 units"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache of its own, so that everything is really computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def models(kept):
+    return study.trained(SMALL)
+
+
+@pytest.fixture(scope="module")
+def tables(models):
+    return chapter_6.study(SMALL)
+
+
+def only(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def by_autograd(model, text):
+    """Each layer and its gradient at every token of a measured text: torch's own LSTM, stretch by stretch."""
+    length = -(-len(text.examples.inputs) // study.STREAMS)
+    padded = [
+        np.pad(each, (0, length * study.STREAMS - len(each)), constant_values=fill)
+        for each, fill in zip(text.examples, (0, -100), strict=True)
+    ]
+    inputs, targets = (torch.from_numpy(each.astype(np.int64)).view(study.STREAMS, -1) for each in padded)
+    states, found = [None] * len(model.lstms), {}
+    for begin in range(0, length, text.steps_back):
+        piece = slice(begin, begin + text.steps_back)
+        layers = {"e": nn.functional.embedding(inputs[:, piece], model.embedding.weight)}
+        for number, lstm in enumerate(model.lstms):
+            state = states[number] or torch.zeros(2, 1, study.STREAMS, lstm.hidden_size)
+            below = list(layers.values())[-1].transpose(0, 1)
+            above, reached = lstm(below, tuple(state))
+            layers[f"h{number + 1}"] = above.transpose(0, 1)
+            states[number] = [each.detach() for each in reached]
+        layers["logits"] = model.decoder(layers["h2"])
+        loss = nn.functional.cross_entropy(
+            layers["logits"].flatten(0, 1), targets[:, piece].flatten(), reduction="sum"
+        )
+        # a layer is changed for those above it alone: its own recurrence reads what it did
+        given = torch.autograd.grad(loss, list(layers.values()))
+        for layer, gradient in zip(layers, given, strict=True):
+            found.setdefault(("activation", layer), []).append(layers[layer].detach())
+            found.setdefault(("gradient", layer), []).append(gradient)
+    return {key: torch.cat(each, 1).flatten(0, 1)[: len(text.examples.inputs)] for key, each in found.items()}
+
+
+@pytest.fixture(scope="module")
+def values(models):
+    """χ of the last model of seed 1 at every token, by kind and layer."""
+    model = models.models.of_seed(1).model(2)
+    return {key: sparsity.chi(each).numpy() for key, each in by_autograd(model, models.texts[MAIN]).items()}
+
+
+def means_by_word(values, ids, size):
+    counts = np.bincount(ids, minlength=size)
+    return np.bincount(ids, values, size) / np.where(counts, counts, np.nan), counts
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "layer"),
+    [
+        ("target", "gradient", "h2"),
+        ("target", "gradient", "logits"),
+        ("target", "activation", "h1"),
+        ("input", "activation", "e"),
+        ("input", "gradient", "e"),
+        ("input", "gradient", "h1"),
+    ],
+)
+def test_correlations_and_means_by_word_are_those_of_autograd_word_by_word(
+    side, kind, layer, models, tables, values
+):
+    text = models.texts[MAIN]
+    ids = text.examples.targets if side == "target" else text.examples.inputs
+    means, counts = means_by_word(values[kind, layer], ids, len(text.frequency))
+    own = only(tables["words"], seed=1, epoch=2, side=side).set_index("word")
+    np.testing.assert_array_equal(own.index, np.flatnonzero(counts))
+    np.testing.assert_array_equal(own["tokens"], counts[counts > 0])
+    np.testing.assert_allclose(own[f"{kind} {layer}"], means[counts > 0], rtol=2e-4)
+    seen = (counts > 0) & (np.arange(len(counts)) > 0)  # without <unk>
+    row = only(tables["rho"], model=MAIN, seed=1, epoch=2, side=side, kind=kind, layer=layer, group="all")
+    row = only(row, measure="chi", how="pearson")
+    wanted = np.corrcoef(means[seen], text.frequency[seen])[0, 1]
+    assert row["words"].item() == seen.sum()
+    assert row["correlation"].item() == pytest.approx(wanted, abs=1e-4)
+    assert row["low"].item() < wanted < row["high"].item()
+
+
+def test_classes_and_matched_samples_are_correlated_over_their_own_words(models, tables, values):
+    text = models.texts[MAIN]
+    means, counts = means_by_word(values["gradient", "h2"], text.examples.targets, len(text.frequency))
+    rows = only(tables["rho"], model=MAIN, seed=1, epoch=2, side="target", layer="h2", kind="gradient")
+    rows = only(rows, measure="chi", how="pearson").set_index("group")
+    assert set(rows.index) == set(study.GROUPS)
+    for group, chosen in text.groups.items():
+        own = chosen & (counts > 0)
+        wanted = np.corrcoef(means[own], text.frequency[own])[0, 1]
+        assert rows.loc[group, "correlation"] == pytest.approx(wanted, abs=1e-4)
+        assert rows.loc[group, "mean"] == pytest.approx(means[own].mean(), rel=1e-4)
+    assert text.groups["open, matched"].sum() == text.groups["closed, matched"].sum() == 20
+    assert not (text.groups["open"] & text.groups["closed"]).any()
+
+
+def test_the_difference_between_classes_is_that_of_least_squares(models, tables, values):
+    text = models.texts[MAIN]
+    means, counts = means_by_word(values["gradient", "h2"], text.examples.targets, len(text.frequency))
+    own = (text.classes >= 0) & (text.classes < 2) & (counts > 0)
+    features = np.column_stack([np.ones(own.sum()), text.classes[own], np.log(text.frequency[own])])
+    wanted = np.linalg.lstsq(features, means[own])[0]
+    found = only(tables["class_effects"], model=MAIN, seed=1, epoch=2).set_index("feature")["coefficient"]
+    np.testing.assert_allclose(found[["closed class", "log frequency"]], wanted[1:], rtol=2e-3)
+
+
+def test_levels_are_means_over_all_tokens(tables, values):
+    rows = only(tables["levels"], model=MAIN, seed=1, epoch=2, measure="chi").set_index(["kind", "layer"])
+    for key, chi in values.items():
+        assert rows.loc[key, "mean"] == pytest.approx(chi.mean(), rel=1e-4)
+    assert rows.loc[("activation", "h1"), "units"] == SMALL.model.units
+
+
+def test_where_words_give_equally_many_tokens_the_first_in_random_order_are_taken(models, tables, values):
+    text = models.texts[MAIN]
+    targets, chi = text.examples.targets, values["gradient", "h2"]
+    counts = np.bincount(targets, minlength=len(text.frequency))
+    which = words.occurrences(targets, seed=0)
+    rows = only(tables["noise"], seed=1, how="pearson").set_index(["least", "tokens"])
+    for least in (1, 5):
+        chosen = (counts >= least) & (np.arange(len(counts)) > 0)
+        for tokens, kept_ in (("as many", which < least), ("all", which >= 0)):
+            means, _ = means_by_word(chi[kept_], targets[kept_], len(counts))
+            wanted = np.corrcoef(means[chosen], text.frequency[chosen])[0, 1]
+            assert rows.loc[(least, tokens), "correlation"] == pytest.approx(wanted, abs=1e-4)
+            assert rows.loc[(least, tokens), "words"] == chosen.sum()
+
+
+def test_controls_are_trained_as_long_as_they_should_be_and_measured_once(models, tables):
+    assert set(models.controls) == {SHUFFLED, NARROW}
+    epochs = tables["rho"].groupby("model")["epoch"].unique().map(sorted).to_dict()
+    assert epochs == {MAIN: [0, 1, 2], SHUFFLED: [2], NARROW: [2]}
+    assert models.controls[NARROW][0].settings["model"]["units"] == 20
+    seeds = tables["rho"].groupby("model")["seed"].unique().map(sorted).to_dict()
+    assert set(map(tuple, seeds.values())) == {SMALL.seeds}
+
+
+def test_shuffled_text_holds_the_same_words_in_another_order(models):
+    whole = replace(SMALL, sparsity=replace(SMALL.sparsity, tokens=None))
+    plain, mixed = (study.measured_text(whole, models.models.text, shuffled=each) for each in (False, True))
+    for one, other in zip(plain.examples, mixed.examples, strict=True):
+        assert (one != other).mean() > 0.8
+        assert np.abs(np.bincount(one) - np.bincount(other, minlength=one.max() + 1)).sum() <= 2
+    np.testing.assert_array_equal(plain.frequency, mixed.frequency)
+
+
+# What is left out
+
+
+def test_what_is_left_out_is_counted_by_hand(models, tables):
+    text = models.texts[MAIN]
+    found = tables["excluded"].set_index("left out")["number"]
+    for side, ids in (("target", text.examples.targets), ("input", text.examples.inputs)):
+        never = set(range(1, len(text.frequency))) - set(ids.tolist())
+        assert found[f"words that are never the {side} in the measured text"] == len(never)
+    assert found["tokens to predict that are unknown words"] == text.examples.targets.tolist().count(0)
+    assert not any("too few for a matched sample" in reason for reason in found.index)
+
+
+def damage(patch, place, value):
+    """Let all runs give models with one weight, or one row of them, that is wrong."""
+    whole = Run.model
+
+    def model(run, *which):
+        found = whole(run, *which)
+        name, at = place
+        with torch.no_grad():
+            found.get_parameter(name)[at] = value
+        return found
+
+    patch.setattr(Run, "model", model)
+
+
+def test_vectors_of_zeros_are_left_out_and_counted(models, monkeypatch):
+    text = models.texts[MAIN]
+    common = int(text.examples.inputs[text.examples.inputs > 0][0])
+    damage(monkeypatch, ("embedding.weight", common), 0.0)
+    tables = study._of_checkpoint(MAIN, text, models.models.runs[0], 2, False)
+    zeros = tables["undefined"].set_index(["kind", "layer"])["number"]
+    tokens = int((text.examples.inputs == common).sum())
+    assert zeros["activation", "e"] == tokens > 0
+    assert zeros.sum() == tokens
+    own = only(tables["words"], side="input", word=common)
+    assert own["activation e"].isna().all()
+    assert own["activation h1"].notna().all()
+    row = only(tables["rho"], side="input", layer="e", kind="activation", measure="chi", how="pearson")
+    assert row["words"].item() == len(set(text.examples.inputs.tolist()) - {0, common})
+    assert (
+        chapter_6.sparsity.excluded(models, tables["undefined"]).set_index("left out")["number"][
+            "vectors of zeros, over all checkpoints and layers"
+        ]
+        == tokens
+    )
+
+
+def test_too_few_words_for_a_matched_sample_are_told_and_the_findings_not_tested(models):
+    many = replace(SMALL, sparsity=replace(SMALL.sparsity, matched=5_000))
+    text = study.measured_text(many, models.models.text)
+    assert set(text.groups) == {"all", "open", "closed"}
+    few = replace(models, texts={**models.texts, MAIN: text}, settings=many.sparsity)
+    table = study.excluded(
+        few, study._of_checkpoint(MAIN, text, models.models.runs[0], 0, False)["undefined"]
+    )
+    (row,) = table[table["left out"].str.contains("too few for a matched sample of 5000")].itertuples()
+    assert row.number == min(text.groups["open"].sum(), text.groups["closed"].sum())
+
+
+def test_a_gradient_that_is_no_number_is_named_by_model_checkpoint_layer_and_token(models, monkeypatch):
+    damage(monkeypatch, ("decoder.weight", (3, 1)), torch.nan)
+    message = "the language model of seed 0 after epoch 1: .* at logits is not finite at token 0 of the text"
+    with pytest.raises(GradientError, match=message):
+        study._of_checkpoint(MAIN, models.texts[MAIN], models.models.runs[0], 1, False)
+
+
+def test_unknown_parts_are_refused(models):
+    wrong = chapter_6.varied(SMALL, part="valid")
+    with pytest.raises(ValueError, match="a part is one of train, dev, test, got 'valid'"):
+        study.measured_text(wrong, models.models.text)
+
+
+def test_a_corpus_without_parts_of_speech_is_refused(models):
+    text = models.models.text
+    bare = replace(text, corpus=replace(text.corpus, tags={}))
+    with pytest.raises(ValueError, match="need a corpus with parts of speech, got 'wikipedia-sample'"):
+        study.measured_text(SMALL, bare)
+
+
+# Loss change
+
+
+@pytest.fixture
+def one_thread():
+    """As in training: how sums are rounded depends on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_steps_that_are_followed_are_those_that_training_took(models, tables, one_thread):
+    run, text = models.models.of_seed(1), models.models.text
+    examples = Examples.next_word(text.train.ids)
+    sample = allocation.elsewhere(examples, SMALL.sparsity, SMALL.training)
+    model = run.model(1)
+    steps = training.steps(model, examples, SMALL.training, seed=1, epoch=2, rate=run.epochs[2].learning_rate)
+    losses = [loss_and_gradient(model, sample)[0]]
+    losses += [loss_and_gradient(model, sample)[0] for _ in islice(steps, SMALL.sparsity.steps)]
+    own = only(tables["steps"], seed=1, epoch=1)
+    assert own["step"].tolist() == [1, 2]
+    assert own["change"].tolist() == pytest.approx(np.diff(losses).tolist(), abs=1e-6)
+    list(steps)
+    for name, value in run.model(2).named_parameters():
+        assert torch.equal(model.get_parameter(name), value)
+
+
+def test_layers_groups_and_steps_add_up_to_the_same(tables):
+    for (seed, epoch), steps in tables["steps"].groupby(["seed", "epoch"]):
+        own = only(tables["allocated"], seed=seed, epoch=epoch)
+        for method in ("first order", "Simpson"):
+            whole = only(own, method=method)["allocated"].sum()
+            assert whole == pytest.approx(steps[method].sum(), rel=1e-5)
+        by_layer = only(own, method="Simpson").groupby("layer")["allocated"].sum()
+        for layer in ("e", "h1", "h2", "decoder"):
+            assert by_layer[layer] == pytest.approx(steps[layer].sum(), rel=1e-5, abs=1e-7)
+    later = tables["steps"].query("epoch > 0")
+    assert ((later["Simpson"] - later["change"]).abs() < 0.2 * later["change"].abs() + 1e-3).all()
+
+
+@pytest.mark.parametrize(("batch", "back", "steps", "size"), [(40, 35, 2, 400), (3, 7, 5, 30), (1, 5, 4, 9)])
+def test_the_sample_is_text_that_the_steps_do_not_read(batch, back, steps, size):
+    examples = Examples(np.arange(10_000), np.arange(1, 10_001))
+    own = replace(SMALL.sparsity, steps=steps, sample=size)
+    how = replace(SMALL.training, batch=batch, steps_back=back)
+    sample = allocation.elsewhere(examples, own, how)
+    assert len(sample.inputs) == size // batch * batch
+    np.testing.assert_array_equal(sample.inputs + 1, sample.targets)
+    read = training.streams(examples.inputs, batch)[: steps * back].flatten().tolist()
+    assert not set(read) & set(sample.inputs.tolist())
+
+
+def test_text_too_short_to_set_a_sample_apart_is_refused():
+    examples = Examples(np.arange(1_000), np.arange(1_000))
+    message = "each of 40 streams needs 140 tokens, got 25; take more text"
+    with pytest.raises(ValueError, match=message):
+        allocation.elsewhere(examples, SMALL.sparsity, SMALL.training)
+
+
+@pytest.mark.parametrize(("layer", "number"), [("h1", 0), ("h2", 1)])
+def test_where_loss_changes_is_correlated_with_where_gradients_are(layer, number, models, tables, one_thread):
+    run, text = models.models.of_seed(1), models.models.text
+    examples = Examples.next_word(text.train.ids)
+    sample = allocation.elsewhere(examples, SMALL.sparsity, SMALL.training)
+    model, how = run.model(1), SMALL.training
+    (block,) = gradients.blocks(model, sample, streams=how.batch, steps_back=len(sample.inputs))
+    rate = run.epochs[2].learning_rate
+    steps = islice(training.steps(model, examples, how, seed=1, epoch=2, rate=rate), SMALL.sparsity.steps)
+    changes = [each.allocated["Simpson"] for each in allocations(model, sample, steps, batch=how.batch)]
+    sizes = sum(by_unit(each, number, SMALL.model.units) for each in changes)
+    wanted = np.corrcoef(sizes, block.gradients[layer].abs().mean(0))[0, 1]
+    row = only(tables["concentration"], seed=1, epoch=1, layer=layer, among="units", how="pearson")
+    assert row["correlation"].item() == pytest.approx(wanted, abs=1e-4)
+    assert row["number"].item() == SMALL.model.units
+
+
+def test_among_words_only_those_count_that_were_read_and_moved(tables):
+    rows = only(tables["concentration"], layer="e", how="pearson")
+    assert set(rows["among"]) == {"words"}
+    read = tables["words"].query("side == 'input' and word > 0").groupby(["seed", "epoch"]).size()
+    for row in rows.itertuples():
+        assert 50 < row.number <= read[row.seed, row.epoch]
+
+
+# As a whole
+
+
+def test_every_finding_has_its_tables_and_the_page_its_own(tables):
+    found = claims.overview(tables)
+    assert len(found) == sum(
+        claim.source.startswith(("thesis chapter 6", "beyond the thesis; on"))
+        for claim in claims.CLAIMS.values()
+    )
+    for table in (
+        chapter_6.described(SMALL),
+        chapter_6.sent_back(tables["levels"], tables["rho"]),
+        chapter_6.at_last(tables["rho"], "target"),
+        chapter_6.controls(tables["rho"], tables["levels"]),
+        chapter_6.checked(tables["steps"]),
+        chapter_6.loss_changes(tables["allocated"]),
+    ):
+        assert len(table) > 0
+        assert not table.isna().any(axis=None)
+
+
+def test_what_later_words_send_back_is_nothing_at_the_top_and_something_below(tables):
+    shares = chapter_6.sent_back(tables["levels"], tables["rho"]).set_index("layer")
+    assert shares.loc["h2", "share from later words"] == "0.0%"
+    assert (
+        shares.loc["h2", "with target frequency, whole"]
+        == shares.loc["h2", "with target frequency, own loss"]
+    )
+    for layer in ("e", "h1"):
+        assert float(shares.loc[layer, "share from later words"].rstrip("%")) > 1
+
+
+def test_recorded_tables_hold_no_text_and_decide_as_they_did(tables, tmp_path):
+    home = recorded.record("chapter_6", SMALL, tmp_path)
+    assert {path.stem for path in home.glob("*.csv")} == set(tables) - set(recorded.LEFT_OUT)
+    found = recorded.load("chapter_6", SMALL.name, tmp_path)
+    before, after = (claims.overview(each) for each in (tables, found.tables))
+    before = before[before["finding"].isin(after["finding"])]
+    assert after["verdict"].tolist() == before["verdict"].tolist()
