@@ -141,6 +141,13 @@ def test_the_difference_between_classes_is_that_of_least_squares(models, tables,
     np.testing.assert_allclose(found[["closed class", "log frequency"]], wanted[1:], rtol=2e-3)
 
 
+def test_all_words_of_a_large_vocabulary_over_all_epochs_fit_into_100_megabytes(tables):
+    table = tables["words"]
+    assert "model" not in table
+    a_row = table.memory_usage(index=False, deep=True).sum() / len(table)
+    assert a_row * 20_000 * len(study.SIDES) * 51 < 100e6
+
+
 def test_levels_are_means_over_all_tokens(tables, values):
     rows = only(tables["levels"], model=MAIN, seed=1, epoch=2, measure="chi").set_index(["kind", "layer"])
     for key, chi in values.items():

@@ -256,17 +256,15 @@ def _of_checkpoint(name: str, text: MeasuredText, run: Run, epoch: int, own: boo
         "levels": _levels(sums[SIDES[0]], run),
         "undefined": _undefined(sums[SIDES[0]]),
     }
-    if name == MAIN:
-        found["words"] = pd.concat([_by_word(sums[side], side, run) for side in SIDES], ignore_index=True)
     if noise:
         found["noise"] = _noisy(noise, sums["target"], text, run)
     about: dict[str, Any] = {"model": name, "seed": seed, "epoch": epoch}
     found = {name: table.assign(**about)[[*about, *table.columns]] for name, table in found.items()}
-    if "words" in found:
+    if name == MAIN:
+        table = pd.concat([_by_word(sums[side], side, run) for side in SIDES], ignore_index=True)
         # many rows: small numbers in few bytes
-        found["words"] = found["words"].astype(
-            {key: np.min_scalar_type(about[key]) for key in ("seed", "epoch")}
-        )
+        small = {key: np.min_scalar_type(about[key]).type(about[key]) for key in ("seed", "epoch")}
+        found["words"] = table.assign(**small)[[*small, *table.columns]]
     return found
 
 
