@@ -34,6 +34,33 @@ print(scale, epochs)
 """
 
 
+def only(table, **values):
+    """Rows of a table that have these values in these columns."""
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def one_after_another(function, arguments):
+    """In this process, where shapes are checked, and on one processor, as `language_models.parallel` does."""
+    # not at the top: what is imported before the tests are set up goes unchecked
+    from lmdynamics.studies import language_models
+
+    return [language_models._on_one(function, each) for each in arguments]
+
+
+def never(*arguments, **settings):
+    raise AssertionError("nothing is left to compute")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache of its own, so that everything is really computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def root() -> Path:
     """The checkout."""

@@ -4,9 +4,13 @@ import ast
 import re
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
 
+from lmdynamics import sparsity
 from lmdynamics.provenance import imported_modules
+from lmdynamics.studies import language_models
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING, LIBRARY = ROOT / "CONTRIBUTING.md", ROOT / "lib" / "lmdynamics"
@@ -67,3 +71,10 @@ def test_each_module_is_on_the_map_and_imports_only_from_below(path):
     rows = row_of_the_map()
     for needed in imports(path):
         assert rows[on_the_map(dotted(path))] <= rows[on_the_map(needed)], needed
+
+
+def test_shapes_and_types_are_checked_while_tests_run():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        sparsity.stretched(torch.zeros(2), "no number")
+    with pytest.raises(jaxtyping.TypeCheckError):
+        language_models.parallel("no function", [])

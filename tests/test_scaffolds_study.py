@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import never, one_after_another, only
 from torch import nn
 
 from lmdynamics import decomposition, interdependence, runs, settings, training
@@ -13,7 +14,7 @@ from lmdynamics import tables as tables_on_disk
 from lmdynamics.models import ModelSettings, RecurrentModel
 from lmdynamics.runs import Run
 from lmdynamics.settings import ScaffoldSettings
-from lmdynamics.studies import language_models, scaffolds
+from lmdynamics.studies import scaffolds
 from lmdynamics.studies.scaffolds import Key
 from lmdynamics.synthetic import CONTEXT, Language, LanguageSettings
 from lmdynamics.training import TrainingSettings
@@ -36,20 +37,10 @@ KEY = Key(3, False, 20, 1)
 KEYS = [Key(1, True, 20, 0), KEY, Key(3, False, 6, 0)]
 
 
-def one_after_another(function, arguments):
-    """In this process, where shapes are checked, and on one processor, as `language_models.parallel` does."""
-    return [language_models._on_one(function, each) for each in arguments]
-
-
-def never(*arguments, **settings):
-    raise AssertionError("nothing is left to compute")
-
-
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A cache of its own, so that everything is really computed."""
+def kept(kept):
+    """A cache of its own, and all in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(scaffolds, "parallel", one_after_another)
         for module in (runs, tables_on_disk):  # reading the code takes longer than running it
             patch.setattr(module, "code_fingerprint", lambda code: "this code")
@@ -85,12 +76,6 @@ def untrained(spoken, *, scale=1.0, seed=0):
         for parameter in model.parameters():
             parameter.mul_(scale)
     return model
-
-
-def only(table, **values):
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
 
 
 def cases_of(found, key, domain):

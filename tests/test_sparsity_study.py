@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from conftest import only
 from torch import nn
 
 from lmdynamics import claims, gradients, recorded, settings, sparsity, training, words
@@ -21,14 +22,6 @@ MAIN, SHUFFLED, NARROW = study.MAIN, study.SHUFFLED, "20 units"
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A cache of its own, so that everything is really computed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def models(kept):
     return study.trained(SMALL)
 
@@ -36,12 +29,6 @@ def models(kept):
 @pytest.fixture(scope="module")
 def tables(models):
     return chapter_6.study(SMALL)
-
-
-def only(table, **values):
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
 
 
 def by_autograd(model, text):

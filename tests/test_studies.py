@@ -2,20 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import only
 
 from lmdynamics import activations, recorded, settings, similarity
 from lmdynamics.studies import language_models
 from lmdynamics.studies import similarity as study_of_similarity
 
 SMALL = language_models.varied(settings.SMOKE, epochs=2)
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A cache of its own, so that everything is really computed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +19,6 @@ def models(kept):
 @pytest.fixture(scope="module")
 def tables(models):
     return study_of_similarity.study(SMALL)
-
-
-def only(table, **values):
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
 
 
 def states(models, seed, epoch, layer):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import never, one_after_another, only
 from scipy import stats
 
 from lmdynamics import corpora, interdependence, runs, settings, training, trees
@@ -18,7 +19,7 @@ from lmdynamics.decomposition import Convention
 from lmdynamics.models import ModelSettings, RecurrentModel
 from lmdynamics.pairs import CLASSES, FEATURES
 from lmdynamics.settings import CorpusSettings, EnglishSettings
-from lmdynamics.studies import language_models, syntax
+from lmdynamics.studies import syntax
 from lmdynamics.training import TrainingSettings
 from lmdynamics.vocabulary import Vocabulary, prepare
 
@@ -128,30 +129,14 @@ def edges_of(bank):
     }
 
 
-def only(table, **values):
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
-
-
 def of_kind(table):
     return table.set_index("weights")["found"].to_dict()
 
 
-def one_after_another(function, arguments):
-    """In this process, where shapes are checked, and on one processor, as `language_models.parallel` does."""
-    return [language_models._on_one(function, each) for each in arguments]
-
-
-def never(*arguments, **settings):
-    raise AssertionError("nothing is left to compute")
-
-
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A cache of its own, so that everything is really computed."""
+def kept(kept):
+    """A cache of its own, and all in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(syntax, "parallel", one_after_another)
         for module in (runs, tables_on_disk):  # reading the code takes longer than running it
             patch.setattr(module, "code_fingerprint", lambda code: "this code")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import only
 
 from lmdynamics import activations, claims, plots, recorded, settings, similarity
 from lmdynamics.studies import chapter_4, language_models, probing, taggers, tagging, tagging_report
@@ -16,14 +17,6 @@ SMALL = replace(
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A cache of its own, so that everything is really computed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMDYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def found(kept):
     return taggers.trained(SMALL)
 
@@ -31,12 +24,6 @@ def found(kept):
 @pytest.fixture(scope="module")
 def tables(found):
     return chapter_4.study(SMALL)
-
-
-def only(table, **values):
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
 
 
 def states(model, ids, layer):
