@@ -157,6 +157,18 @@ def test_a_run_depends_on_the_modules_that_its_chapter_imports_and_on_no_other(m
     assert asked == [{"lmdynamics", "lmdynamics.progress"}]
 
 
+def test_a_corpus_that_was_placed_by_hand_changes_what_a_run_is_kept_under(tmp_path, monkeypatch):
+    monkeypatch.delenv("LMDYNAMICS_DATA", raising=False)
+    without = key(TINY)
+    monkeypatch.setenv("LMDYNAMICS_DATA", str(tmp_path))
+    assert key(TINY) == without
+    (tmp_path / "anything.txt").touch()
+    assert key(TINY) == without
+    (tmp_path / "gmb").mkdir()
+    (tmp_path / "gmb" / "ner_dataset.csv.xz").touch()
+    assert key(TINY) != without
+
+
 def test_a_cell_may_hold_magics_and_mistakes():
     magic = TINY.replace("print(scale, epochs)", "%matplotlib inline\nimport lmdynamics.shapes")
     assert key(magic) != key(TINY.replace("print(scale, epochs)", "this is no Python"))

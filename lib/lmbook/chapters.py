@@ -1,7 +1,8 @@
 """Chapters as notebooks: read from their text, run by papermill, kept so that nothing is run twice.
 
 What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the
-chapter imports, directly or not, and the versions of Python, NumPy and PyTorch; prose does not count.
+chapter imports, directly or not, the corpora that were placed by hand, and the versions of Python, NumPy and
+PyTorch; prose does not count.
 """
 
 import copy
@@ -28,6 +29,7 @@ from papermill.translators import PythonTranslator, papermill_translators
 
 from lmbook import parameters as declarations
 from lmbook.following import following
+from lmdynamics.downloads import DATA_VARIABLE, SOURCES
 from lmdynamics.provenance import code_fingerprint, imported_modules
 
 CACHE = "LMDYNAMICS_CACHE"
@@ -105,6 +107,7 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
         "cells": sources,
         "parameters": parameters,
         "library": code_fingerprint(*_imports(sources)),
+        "corpora": _placed(),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
@@ -177,6 +180,13 @@ def environment(root: Path) -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+def _placed() -> list[str]:
+    """Known files of corpora in the user's own folder: a chapter says which are missing."""
+    folder = os.environ.get(DATA_VARIABLE)
+    packed_or_not = {name: (name, f"{name}.xz") for name in SOURCES if folder}
+    return [n for n, files in packed_or_not.items() if any(Path(str(folder), f).exists() for f in files)]
 
 
 def _imports(sources: list[str]) -> set[str]:
