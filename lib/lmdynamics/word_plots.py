@@ -69,7 +69,7 @@ def classes(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.axhline(0, color="0.45", linewidth=1)
     ax.set(xlabel="epoch", ylabel="correlation with frequency")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(fontsize="small", frameon=True, framealpha=0.85, edgecolor="none")
+    ax.figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     return ax
 
 
