@@ -196,3 +196,12 @@ def test_interdependence_by_distance_is_a_mean_over_seeds(ax):
     thick = ax.lines[-1]
     assert list(thick.get_xdata()) == [1, 2, 3]
     np.testing.assert_allclose(thick.get_ydata(), np.mean([1, 1 / 2, 1 / 3]) + 0.05)
+
+
+@pytest.mark.parametrize("rows", [0, len(TABLE)])
+def test_panels_of_an_empty_table_say_so_and_others_do_not(rows):
+    fig, axes = plt.subplots(1, 3)
+    plots.panels(TABLE[:rows].assign(task="topic"), axes, y="svcca")
+    said = [text.get_text() for ax in axes for text in ax.texts]
+    assert (len(said), any("nothing to show" in each for each in said)) == ((0, False) if rows else (3, True))
+    plt.close(fig)
