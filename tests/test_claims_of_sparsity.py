@@ -323,6 +323,16 @@ def test_tables_of_this_chapter_decide_all_its_findings_and_no_others(showing):
     assert page.count(">holds<") == len(statements)
 
 
+def test_a_tally_counts_the_verdicts_of_each_chapter(showing):
+    named = {**showing, "words": showing["words"].query("word == 0")}
+    found = claims.tallied({"one": showing, "two": named, "none": {}})
+    every = len(chapter_6.CLAIMS)
+    assert found.columns.tolist() == ["holds", "does not hold", "open", "not tested"]
+    assert found.loc["one"].tolist() == [every, 0, 0, 0]
+    assert found.loc["two"].tolist() == [every - 1, 0, 0, 1]
+    assert found.loc["none"].tolist() == [0, 0, 0, 0]
+
+
 def test_tables_of_other_chapters_decide_none_of_these():
     def names(chapter):
         return {name for claim in chapter.CLAIMS.values() for name in claim.tables}

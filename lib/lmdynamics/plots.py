@@ -266,8 +266,8 @@ def panels(
             ylabel=MEASURES.get(y, y) if ax is axes[0] else "",
         )
         if table.empty:
-            nothing = {"ha": "center", "va": "center", "color": "0.45", "transform": ax.transAxes}
-            ax.text(0.5, 0.5, "nothing to show:\nthis run lacks\nwhat it needs", **nothing)
+            said = "nothing to show:\nthis run lacks\nwhat it needs"
+            ax.text(0.5, 0.5, said, ha="center", va="center", color="0.45", transform=ax.transAxes)
     handles, labels = axes[0].get_legend_handles_labels()
     if not axes[0].figure.legends:
         axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=5)

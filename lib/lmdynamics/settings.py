@@ -132,7 +132,7 @@ DEMO = replace(
     seeds=(0, 1, 2),
     tasks=TaskSettings(sentences=24_000, epochs=5, tokens=1_000_000),
     compared_tokens=50_000,
-    sparsity=SparsitySettings(tokens=120_000, steps=6, sample=4_000, control_epochs=3),
+    sparsity=SparsitySettings(tokens=80_000, steps=5, sample=4_000, control_epochs=2),
     english=EnglishSettings(
         corpus=CorpusSettings(min_count=8, drop_rare_sentences=False),
         model=THESIS.english.model,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from itertools import product
+from typing import get_args
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -32,6 +33,7 @@ __all__ = [
     "judged",
     "listed",
     "overview",
+    "tallied",
     "under_conventions",
     "under_measures",
     "under_sparsities",
@@ -99,6 +101,26 @@ def listed(tables: Mapping[str, pd.DataFrame]) -> Styler:
         for found in _decided(tables)
     ]
     return pd.DataFrame(rows).style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+
+
+def tallied(chapters: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """How many findings of each chapter have which verdict.
+
+    Parameters
+    ----------
+    chapters
+        The tables of each, by the name that it is to have.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per chapter, one column per verdict: a number of findings.
+    """
+    verdicts = {
+        name: pd.Series([found.outcome for found in _decided(tables)], dtype=object).value_counts()
+        for name, tables in chapters.items()
+    }
+    return pd.DataFrame(verdicts).T.reindex(columns=get_args(Outcome)).fillna(0).astype(int)
 
 
 def _decided(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
