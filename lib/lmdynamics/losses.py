@@ -2,8 +2,10 @@
 
 For a batch of 1,400 tokens and 33,000 words the logits and their gradient fill 370 MB, and moving them costs
 more than computing them. Tokens are therefore taken in slices: the logits of one slice are computed into a
-buffer that is used again and again, turned into their gradient in place, and multiplied away. Losses are in
-nats (natural logarithm). A target of -1 marks a position that does not count.
+buffer that is used again and again, turned into their gradient in place, and multiplied away. The products do
+on their way what would take passes of its own over the logits: the bias is one more column of the weights,
+met by one more unit that is always 1, and a column of ones sums up the exponentials of each token. Losses are
+in nats (natural logarithm). A target of -1 marks a position that does not count.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,8 +17,11 @@ from torch import Tensor, nn
 
 IGNORED = -1
 """Target of a position that does not count."""
-_CPU_LOGITS = 12_000_000  # held at once; fewer than its caches hold cost speed, more cost memory
+_CPU_LOGITS = 4_000_000  # held at once, so that they stay near the processor
 _CUDA_LOGITS = 256_000_000
+_TOKENS = 350  # at once at least: fewer multiply slowly
+_LARGEST = 50.0  # logit whose exponential can be summed over a vocabulary in float32, and its reciprocal
+_COLUMNS = 16  # the weights' columns are filled up with zeros to a multiple: products of whole cache lines
 
 
 class Loss(NamedTuple):
@@ -53,6 +58,11 @@ class CrossEntropy:
     def __init__(self, decoder: nn.Linear, *, bf16: bool = False) -> None:
         self.decoder = decoder
         self.bf16 = bf16
+        self._bias, self._ones = decoder.in_features, decoder.in_features + 1  # columns
+        columns = -(-(decoder.in_features + 2) // _COLUMNS) * _COLUMNS
+        self._weight = decoder.weight.new_zeros(decoder.out_features, columns)
+        self._weight[:, self._ones] = 1
+        self._gradient = torch.empty_like(self._weight)
         self._buffer = decoder.weight.new_empty(0)
 
     @torch.no_grad()
@@ -61,8 +71,9 @@ class CrossEntropy:
     ) -> Float[Tensor, ""]:
         """Return the loss summed over the tokens that count, in nats."""
         total = hidden.new_zeros((), dtype=torch.float64)
+        inputs, weight = self._extended(hidden)
         for rows in self._slices(len(hidden)):
-            logits, wanted = self._logits(hidden[rows]), targets[rows]
+            logits, wanted = self._logits(inputs[rows], weight), targets[rows]
             at_target = logits.gather(1, wanted.clamp(min=0)[:, None])[:, 0]
             losses = logits.logsumexp(1) - at_target
             total += losses[wanted != IGNORED].sum(dtype=torch.float64)
@@ -72,28 +83,39 @@ class CrossEntropy:
     def backward(self, hidden: Float[Tensor, "tokens units"], targets: Int[Tensor, " tokens"]) -> Loss:
         """Return the summed loss and the gradient of the mean; leave the decoder's own in its `.grad`.
 
-        Every token counts here, since training has no padding. One token adds 87 nats at most, where its
-        probability is the smallest that float32 can tell from 0. What stood in `.grad` is overwritten.
+        Every token counts here, since training has no padding. What stood in `.grad` is replaced; the next
+        call uses its memory again.
         """
-        weight, bias = self.decoder.weight, self.decoder.bias
-        weight_gradient, bias_gradient = (_cleared_gradient(each) for each in (weight, bias))
-        total, gradient = hidden.new_zeros((), dtype=torch.float64), torch.empty_like(hidden)
-        share = hidden / len(hidden)  # the mean's 1/N, on the smallest factor
+        total = hidden.new_zeros((), dtype=torch.float64)
+        inputs, weight = self._extended(hidden)
+        share = inputs / len(hidden)  # the mean's 1/N, on the smallest factor
+        large = inputs.norm(dim=1).max() * weight.norm(dim=1).max() > _LARGEST  # a bound on every logit
+        gradient = torch.empty_like(inputs)
         for rows in self._slices(len(hidden)):
-            logits, wanted = self._logits(hidden[rows]), targets[rows, None]
-            probability = torch.softmax(logits, 1, out=logits)
-            smallest = torch.finfo(probability.dtype).tiny
-            total -= probability.gather(1, wanted).clamp(min=smallest).log().sum(dtype=torch.float64)
-            excess = probability.scatter_add_(1, wanted, -torch.ones_like(wanted, dtype=logits.dtype))
-            bias_gradient += excess.sum(0) / len(hidden)
+            logits, wanted = self._logits(inputs[rows], weight), targets[rows, None]
+            if large:
+                logits -= logits.amax(1, keepdim=True)
+            at_target = logits.gather(1, wanted)
+            odds = logits.exp_()
             if self.bf16:
-                excess = excess.bfloat16()
-                weight_gradient += excess.T @ share[rows].bfloat16()
-                gradient[rows] = (excess @ weight.bfloat16()).to(gradient)
+                sums = odds.sum(1, keepdim=True)
+                torch.mm(odds.bfloat16(), weight, out=gradient[rows])
             else:
-                weight_gradient.addmm_(excess.T, share[rows])
-                torch.mm(excess, weight, out=gradient[rows])
-        return Loss(total, gradient / len(hidden))
+                torch.mm(odds, weight, out=gradient[rows])
+                sums = gradient[rows, self._ones, None].clone()
+            total += (sums.log() - at_target).sum(dtype=torch.float64)
+            gradient[rows] /= sums
+            excess = odds.scatter_add_(1, wanted, -sums)  # probability less 1 at the target, times the sum
+            factor = share[rows] / sums
+            if self.bf16:
+                earlier = self._gradient if rows.start else 0
+                torch.add(excess.bfloat16().T @ factor.bfloat16(), earlier, out=self._gradient)
+            else:
+                self._gradient.addmm_(excess.T, factor, beta=int(rows.start > 0))
+        gradient -= weight[targets]
+        self.decoder.weight.grad = self._gradient[:, : self._bias]
+        self.decoder.bias.grad = self._gradient[:, self._bias]
+        return Loss(total, gradient[:, : self._bias].to(hidden) / len(hidden))
 
     @torch.no_grad()
     def look(
@@ -114,8 +136,9 @@ class CrossEntropy:
             Of rows of logits; what it returns, a row for each, must not share their memory.
         """
         logits_measured, gradients_measured, gradient = [], [], torch.empty_like(hidden)
+        inputs, weight = self._extended(hidden)
         for rows in self._slices(len(hidden)):
-            logits, wanted = self._logits(hidden[rows]), targets[rows, None]
+            logits, wanted = self._logits(inputs[rows], weight), targets[rows, None]
             logits_measured.append(measure(logits))
             excess = torch.softmax(logits, 1, out=logits)
             excess.scatter_add_(1, wanted.clamp(min=0), -torch.ones_like(wanted, dtype=logits.dtype))
@@ -124,24 +147,29 @@ class CrossEntropy:
             gradient[rows] = excess @ self.decoder.weight
         return Looked(torch.cat(logits_measured), torch.cat(gradients_measured), gradient)
 
-    def _logits(self, hidden: Float[Tensor, "rows units"]) -> Float[Tensor, "rows classes"]:
-        weight, bias = self.decoder.weight, self.decoder.bias
+    def _extended(
+        self, hidden: Float[Tensor, "tokens units"]
+    ) -> tuple[Float[Tensor, "tokens columns"], Float[Tensor, "classes columns"]]:
+        """Inputs with a unit that is 1, weights with the bias that it meets; the column of ones meets 0."""
+        self._weight[:, : self._bias], self._weight[:, self._bias] = self.decoder.weight, self.decoder.bias
+        inputs = hidden.new_zeros(len(hidden), self._weight.shape[1])
+        inputs[:, : self._bias], inputs[:, self._bias] = hidden, 1
         if self.bf16:
-            return (hidden.bfloat16() @ weight.bfloat16().T).to(bias).add_(bias)
-        size = len(hidden) * len(weight)
+            return inputs.bfloat16(), self._weight.bfloat16()
+        return inputs, self._weight
+
+    def _logits(
+        self, inputs: Float[Tensor, "rows columns"], weight: Float[Tensor, "classes columns"]
+    ) -> Float[Tensor, "rows classes"]:
+        if self.bf16:
+            return (inputs @ weight.T).to(self._weight)
+        size = len(inputs) * len(weight)
         if self._buffer.numel() < size:
             self._buffer = weight.new_empty(size)
-        return torch.addmm(bias, hidden, weight.T, out=self._buffer[:size].view(len(hidden), -1))
+        return torch.mm(inputs, weight.T, out=self._buffer[:size].view(len(inputs), -1))
 
     def _slices(self, tokens: int) -> Iterator[slice]:
-        weight = self.decoder.weight
-        limit = _CUDA_LOGITS if weight.is_cuda else _CPU_LOGITS
-        size = max(1, limit // len(weight))
-        return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
-
-
-def _cleared_gradient(parameter: Tensor) -> Tensor:
-    """The memory of a parameter's gradient, set to zero."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad.zero_()
+        limit = _CUDA_LOGITS if self._weight.is_cuda else _CPU_LOGITS
+        slices = -(-tokens // max(_TOKENS, limit // len(self._weight)))
+        size = -(-tokens // max(1, slices))  # all alike
+        return (slice(start, min(start + size, tokens)) for start in range(0, tokens, max(1, size)))

@@ -128,10 +128,17 @@ class RecurrentModel(nn.Module):
     def drop(
         self, layer: Float[Tensor, "*axes units"], generator: torch.Generator | None
     ) -> Float[Tensor, "*axes units"]:
-        """Silence a random share of the units and scale up the rest; without a generator, change nothing."""
+        """Silence a random share of the units and scale up the rest; without a generator, change nothing.
+
+        The share is exact to 1/65,536: each unit's lot is a random number of 16 bits.
+        """
         keep = 1 - self.settings.dropout
         if generator is None or keep == 1:
             return layer
-        # comparing uniform numbers takes a third of the time of bernoulli_
-        uniform = torch.rand(layer.shape, generator=generator, device=layer.device)
-        return layer * uniform.lt_(keep).div_(keep).to(layer.dtype)
+        # four lots from one draw of 64 bits take a third of the time of a uniform number each
+        draws = torch.empty(-(-layer.numel() // 4), dtype=torch.int64, device=layer.device)
+        draws.random_(-(2**63), None, generator=generator)
+        lots = draws.view(torch.int16)[: layer.numel()].view(layer.shape)
+        below = min(round(keep * 2**16), 2**16 - 1) - 2**15
+        kept = torch.lt(lots, below, out=torch.empty(layer.shape, dtype=layer.dtype, device=layer.device))
+        return layer * kept.div_(keep)

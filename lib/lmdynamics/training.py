@@ -195,6 +195,7 @@ def steps(
     """
     inputs, targets = (streams(column, settings.batch, model.device) for column in examples)
     head, top, state = CrossEntropy(model.decoder, bf16=settings.bf16), model.layer_names[-1], None
+    _keep_freed_memory()
     dropout = torch.Generator(model.device).manual_seed(_epoch_seed(seed, epoch))
     for words, wanted in zip(
         inputs.split(settings.steps_back), targets.split(settings.steps_back), strict=True
@@ -306,10 +307,20 @@ def _descend(parameters: list[nn.Parameter], *, rate: float, clip: float) -> Non
     """One step of SGD on the clipped gradient; the embedding's gradient is sparse."""
     found = [p.grad for p in parameters if p.grad is not None]
     gradients = [gradient.coalesce() if gradient.is_sparse else gradient for gradient in found]
-    norms = [(g.values() if g.is_sparse else g).norm() for g in gradients]
+    # row by row: several times faster and more exact, since no sum runs over millions of numbers
+    norms = [(g.values() if g.is_sparse else g).norm(dim=-1).norm() for g in gradients]
     scale = (clip / (torch.stack(norms).norm() + 1e-6)).clamp(max=1).item()
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.add_(gradient, alpha=-rate * scale)
+
+
+def _keep_freed_memory() -> None:
+    """Have the memory of one step serve the next.
+
+    The C library of Linux returns large freed blocks to the system, and every page of the next one costs a
+    fault, until it has once seen a block of up to 32 MiB freed: then it keeps twice as much.
+    """
+    torch.empty(30 * 2**20, dtype=torch.uint8)
 
 
 def _next_rate(past: list[Epoch], settings: TrainingSettings) -> float:
