@@ -23,6 +23,7 @@ SETTINGS = TrainingSettings(learning_rate=1.0)
 UNITS, LAYERS, TAGS = 200, 2, 17
 MODELS, STEPS, SMALL_BATCH, TYPES = 9, 40, 10, 200  # of made-up languages at demo scale
 SMALL = ModelSettings(layers=1, units=100, dropout=0.0)
+TAGGED = 40  # batches
 REPEATS = 7
 SIDE = 2048  # of the square matrices whose product says how fast the machine multiplies
 
@@ -30,11 +31,20 @@ SIDE = 2048  # of the square matrices whose product says how fast the machine mu
 def rows() -> list[Row]:
     torch.set_num_threads(1)
     found = []
-    tagger = our_steps(VOCABULARIES[0], 40, classes=TAGS, layers=1)
-    tagging = matrix_products(operations(TAGS, 40, layers=1))
-    found.append(
-        row("40 batches of a tagger: matrix products", tagger, tagging, repeats=REPEATS, target="≤ 1.43")
-    )
+    tagger = f"{TAGGED} batches of a tagger: "
+    found += [
+        row(
+            tagger + what,
+            our_steps(VOCABULARIES[0], TAGGED, classes=TAGS, layers=1),
+            alternative,
+            repeats=REPEATS,
+            target=target,
+        )
+        for what, alternative, target in (
+            ("matrix products", matrix_products(operations(TAGS, TAGGED, layers=1)), "≤ 1.43"),
+            ("nn.LSTM alone, forwards and backwards", bare_lstm(TAGGED), ""),
+        )
+    ]
     for words in VOCABULARIES:
         batches = 40_000 // words + 2
         found += [
@@ -157,6 +167,20 @@ def our_steps(
     def run() -> None:
         for _ in range(batches):
             next(steps)
+
+    return run
+
+
+def bare_lstm(batches: int) -> Callable[[], None]:
+    """The layer of a tagger without all that is around it."""
+    lstm = nn.LSTM(UNITS, UNITS)
+    inputs = torch.randn(SETTINGS.steps_back, SETTINGS.batch, UNITS, requires_grad=True)
+    wanted = (inputs, *lstm.parameters())
+
+    def run() -> None:
+        for _ in range(batches):
+            output, _ = lstm(inputs)
+            torch.autograd.grad(output, wanted, torch.ones_like(output))
 
     return run
 

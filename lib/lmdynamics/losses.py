@@ -88,7 +88,6 @@ class CrossEntropy:
         """
         total = hidden.new_zeros((), dtype=torch.float64)
         inputs, weight = self._extended(hidden)
-        share = inputs / len(hidden)  # the mean's 1/N, on the smallest factor
         large = inputs.norm(dim=1).max() * weight.norm(dim=1).max() > _LARGEST  # a bound on every logit
         gradient = torch.empty_like(inputs)
         for rows in self._slices(len(hidden)):
@@ -96,26 +95,25 @@ class CrossEntropy:
             if large:
                 logits -= logits.amax(1, keepdim=True)
             at_target = logits.gather(1, wanted)
-            odds = logits.exp_()
-            if self.bf16:
+            odds = logits.exp_()  # less their sum at the target, it is the gradient times the sum
+            if self.bf16:  # too rough to sum up
                 sums = odds.sum(1, keepdim=True)
-                torch.mm(odds.bfloat16(), weight, out=gradient[rows])
+                shares = sums * len(hidden)  # of the mean
+                excess = odds.scatter_add_(1, wanted, -sums).bfloat16()
+                torch.mm(excess, weight, out=gradient[rows]).div_(shares)
+                earlier = self._gradient if rows.start else 0
+                torch.add(excess.T @ (inputs[rows] / shares).bfloat16(), earlier, out=self._gradient)
             else:
                 torch.mm(odds, weight, out=gradient[rows])
                 sums = gradient[rows, self._ones, None].clone()
+                shares = sums * len(hidden)
+                gradient[rows].div_(shares).sub_(weight[targets[rows]], alpha=1 / len(hidden))
+                excess = odds.scatter_add_(1, wanted, -sums)
+                self._gradient.addmm_(excess.T, inputs[rows] / shares, beta=int(rows.start > 0))
             total += (sums.log() - at_target).sum(dtype=torch.float64)
-            gradient[rows] /= sums
-            excess = odds.scatter_add_(1, wanted, -sums)  # probability less 1 at the target, times the sum
-            factor = share[rows] / sums
-            if self.bf16:
-                earlier = self._gradient if rows.start else 0
-                torch.add(excess.bfloat16().T @ factor.bfloat16(), earlier, out=self._gradient)
-            else:
-                self._gradient.addmm_(excess.T, factor, beta=int(rows.start > 0))
-        gradient -= weight[targets]
         self.decoder.weight.grad = self._gradient[:, : self._bias]
         self.decoder.bias.grad = self._gradient[:, self._bias]
-        return Loss(total, gradient[:, : self._bias].to(hidden) / len(hidden))
+        return Loss(total, gradient[:, : self._bias].to(hidden))
 
     @torch.no_grad()
     def look(
