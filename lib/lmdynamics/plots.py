@@ -433,7 +433,7 @@ def rarity(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set(xlabel="symbols in the scaffold", ylabel="probability of ω, by parts", yscale="log")
     ax.set_xticks(sorted(table["length"].unique()))
     ax.minorticks_off()
-    ax.legend(fontsize="small")
+    ax.figure.legend(loc="outside lower center", ncols=len(numbers), fontsize="small")
     return ax
 
 
