@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -49,6 +51,19 @@ def test_dropout_silences_its_share_and_keeps_the_mean(model):
     dropped = model.drop(torch.ones(400, 100, 6), torch.Generator().manual_seed(0))
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
+    # each of the four lots of a draw alike, and none known from another
+    lots = dropped.flatten().view(-1, 4)
+    torch.testing.assert_close(lots.T.corrcoef(), torch.eye(4), rtol=0, atol=0.02)
+    torch.testing.assert_close(lots.mean(0), torch.ones(4), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1e-6, 0.2, 0.9])
+@pytest.mark.parametrize("units", [1, 5, 8])  # the last draw may hold more lots than are left
+def test_any_share_can_be_silenced_of_any_number_of_units(dropout, units):
+    model = RecurrentModel(replace(SHAPE, dropout=dropout), words=2, classes=2, seed=0)
+    dropped = model.drop(torch.ones(10_001, units), torch.Generator().manual_seed(1))
+    assert dropped.count_nonzero() / dropped.numel() == pytest.approx(1 - dropout, abs=0.02)
+    assert dropped.max().item() == pytest.approx(1 / (1 - dropout))
 
 
 def test_without_a_generator_nothing_is_silenced(model, inputs):
