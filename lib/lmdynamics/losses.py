@@ -20,7 +20,7 @@ IGNORED = -1
 _CPU_LOGITS = 4_000_000  # held at once, so that they stay near the processor
 _CUDA_LOGITS = 256_000_000
 _TOKENS = 350  # at once at least: fewer multiply slowly
-_LARGEST = 50.0  # logit whose exponential can be summed over a vocabulary in float32, and its reciprocal
+_LARGEST = 1e20  # sum of exponentials that float32 holds without loss, as it does its reciprocal
 _COLUMNS = 16  # the weights' columns are filled up with zeros to a multiple: products of whole cache lines
 
 
@@ -88,25 +88,18 @@ class CrossEntropy:
         """
         total = hidden.new_zeros((), dtype=torch.float64)
         inputs, weight = self._extended(hidden)
-        large = inputs.norm(dim=1).max() * weight.norm(dim=1).max() > _LARGEST  # a bound on every logit
         gradient = torch.empty_like(inputs)
         for rows in self._slices(len(hidden)):
-            logits, wanted = self._logits(inputs[rows], weight), targets[rows, None]
-            if large:
-                logits -= logits.amax(1, keepdim=True)
-            at_target = logits.gather(1, wanted)
-            odds = logits.exp_()  # less their sum at the target, it is the gradient times the sum
-            if self.bf16:  # too rough to sum up
-                sums = odds.sum(1, keepdim=True)
-                shares = sums * len(hidden)  # of the mean
+            wanted = targets[rows, None]
+            odds, sums, at_target = self._odds(inputs[rows], weight, wanted, gradient[rows])
+            shares = sums * len(hidden)  # of the mean
+            # less their sum at the target, the exponentials are the gradient times their sum
+            if self.bf16:
                 excess = odds.scatter_add_(1, wanted, -sums).bfloat16()
                 torch.mm(excess, weight, out=gradient[rows]).div_(shares)
                 earlier = self._gradient if rows.start else 0
                 torch.add(excess.T @ (inputs[rows] / shares).bfloat16(), earlier, out=self._gradient)
             else:
-                torch.mm(odds, weight, out=gradient[rows])
-                sums = gradient[rows, self._ones, None].clone()
-                shares = sums * len(hidden)
                 gradient[rows].div_(shares).sub_(weight[targets[rows]], alpha=1 / len(hidden))
                 excess = odds.scatter_add_(1, wanted, -sums)
                 self._gradient.addmm_(excess.T, inputs[rows] / shares, beta=int(rows.start > 0))
@@ -165,6 +158,33 @@ class CrossEntropy:
         if self._buffer.numel() < size:
             self._buffer = weight.new_empty(size)
         return torch.mm(inputs, weight.T, out=self._buffer[:size].view(len(inputs), -1))
+
+    def _odds(
+        self,
+        inputs: Float[Tensor, "rows columns"],
+        weight: Float[Tensor, "classes columns"],
+        wanted: Int[Tensor, "rows 1"],
+        product: Float[Tensor, "rows columns"],
+        *,
+        shift: bool = False,
+    ) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, "rows 1"], Float[Tensor, "rows 1"]]:
+        """Exponentials of the logits, their sums, the logit at the target.
+
+        Left in `product`, unless multiplying in bfloat16: the exponentials times the weights. With `shift`,
+        the largest logit of each row is taken from all of them, as must be where the sums leave the range.
+        """
+        logits = self._logits(inputs, weight)
+        if shift:
+            logits -= logits.amax(1, keepdim=True)
+        at_target = logits.gather(1, wanted)
+        odds = logits.exp_()
+        if self.bf16:  # too rough to sum up
+            sums = odds.sum(1, keepdim=True)
+        else:
+            sums = torch.mm(odds, weight, out=product)[:, self._ones, None].clone()
+        if shift or ((sums > 1 / _LARGEST) & (sums < _LARGEST)).all():
+            return odds, sums, at_target
+        return self._odds(inputs, weight, wanted, product, shift=True)
 
     def _slices(self, tokens: int) -> Iterator[slice]:
         limit = _CUDA_LOGITS if self._weight.is_cuda else _CPU_LOGITS
