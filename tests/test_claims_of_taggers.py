@@ -75,6 +75,7 @@ def test_a_table_as_in_the_paper_makes_every_claim_hold_and_its_opposite_none(na
     ("name", "margin"),
     [
         ("pos_nearest", 0.1),
+        ("universal_pos_nearest", 0.05),
         ("topic_farthest", 0.45 - 0.2 - 0.12),
         ("topic_settles_last", 0.06 - 0.015 - 0.015),
         ("shuffled_topic_nearer", 0.1),
@@ -136,5 +137,27 @@ def probed(accuracy, changed):
 def test_probes_are_flat_where_a_layer_changes_more_than_they_do():
     verdict = claims.verdict("probes_stay_flat", probed(accuracy=0.01, changed=0.4))
     assert verdict.outcome == "holds"
-    assert verdict.margin == pytest.approx(0.3 - 0.03, abs=0.002)
-    assert claims.verdict("probes_stay_flat", probed(accuracy=0.1, changed=0.1)).outcome == "does not hold"
+    assert verdict.margin == pytest.approx(0.05 - 0.03, abs=0.002)
+    for accuracy, changed in ((0.1, 0.4), (0.01, 0.02)):  # probes learn as well; nothing changes
+        verdict = claims.verdict("probes_stay_flat", probed(accuracy, changed))
+        assert verdict.outcome == "does not hold"
+
+
+@pytest.mark.parametrize(("ceiling", "outcome"), [(0.7, "holds"), (0.6, "does not hold")])
+def test_the_ceiling_is_above_the_nearest_tagger_in_every_recurrent_layer(ceiling, outcome):
+    seeds = [
+        {
+            "comparison": "other seed",
+            "seed": seed,
+            "other_seed": other,
+            "epoch": epoch,
+            "layer": layer,
+            "other_layer": layer,
+            "svcca": ceiling + 0.1 * (layer == "h1") + 0.001 * seed,
+        }
+        for seed, other, epoch, layer in product(SEEDS, SEEDS, EPOCHS, ("e", "h1", "h2"))
+        if seed != other
+    ]
+    verdict = claims.verdict("taggers_below_ceiling", {"similarities": pd.DataFrame(seeds), **PAPER})
+    assert verdict.outcome == outcome
+    assert verdict.margin == pytest.approx(ceiling - 0.64, abs=0.004)
