@@ -76,3 +76,12 @@ def test_the_gate_to_explore_shows_one_setting_at_a_time_and_each_button_and_ste
     shown |= {tuple(button.args[0]["visible"]) for button in figure.layout.updatemenus[0].buttons}
     assert len(shown) == 9 + 3 - 1
     assert all(sum(each) == len(drawings.PARTS) for each in shown)
+
+
+def test_of_a_decomposed_state_two_parts_run_through_all_steps_and_join_before_the_word_to_come():
+    _, ax = plt.subplots()
+    drawings.decomposition(ax)
+    assert [line.get_color() for line in ax.lines] == [drawings.RULE, drawings.PARTS["irrelevant"]]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts.count("LSTM") == 4
+    assert {"either", "or", "state"} <= set(texts)

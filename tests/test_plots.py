@@ -157,10 +157,11 @@ def test_familiar_scaffolds_are_dashed_and_unfamiliar_ones_solid(ax):
 
 
 def test_rarity_has_a_line_for_each_number_of_rules_and_part_in_focus(ax):
-    plots.rarity(RULE[(RULE["epoch"] == 2) & ~RULE["familiar"]], ax)
+    plots.rarity(RULE[(RULE["epoch"] == 2) & ~RULE["familiar"]], ax, tokens=1_000)
     named = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-    assert set(named) == {"α, 10 rules", "scaffold, 10 rules", "α, 400 rules", "scaffold, 400 rules"}
-    np.testing.assert_allclose(named["α, 10 rules"].get_ydata(), [0.2, 0.4])
+    assert set(named) == {f"{part}, {rules} examples" for part in ("α", "scaffold") for rules in (10, 400)}
+    np.testing.assert_allclose(named["α, 10 examples"].get_ydata(), [0.2, 0.4])
+    assert {line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "-."} == {0.01, 0.4}
     assert ax.get_yscale() == "log"
 
 
@@ -192,7 +193,9 @@ def test_the_sentence_explorer_shows_one_sentence_and_offers_all():
 
 def test_interdependence_by_distance_is_a_mean_over_seeds(ax):
     table = STRATA.groupby(["seed", "sequential"], as_index=False)["mean"].mean()
-    plots.by_distance(table, ax)
+    plots.by_distance(table.assign(low=table["mean"] - 0.1, high=table["mean"] + 0.1), ax)
+    (band,) = ax.collections
+    assert np.ptp(band.get_paths()[0].vertices[:, 1]) == pytest.approx(1 - 1 / 3 + 0.2)
     thick = ax.lines[-1]
     assert list(thick.get_xdata()) == [1, 2, 3]
     np.testing.assert_allclose(thick.get_ydata(), np.mean([1, 1 / 2, 1 / 3]) + 0.05)

@@ -14,7 +14,7 @@ from lmdynamics import tables as tables_on_disk
 from lmdynamics.models import ModelSettings, RecurrentModel
 from lmdynamics.runs import Run
 from lmdynamics.settings import ScaffoldSettings
-from lmdynamics.studies import scaffolds
+from lmdynamics.studies import chapter_5, scaffolds
 from lmdynamics.studies.scaffolds import Key
 from lmdynamics.synthetic import CONTEXT, Language, LanguageSettings
 from lmdynamics.training import TrainingSettings
@@ -375,3 +375,15 @@ def test_what_one_unit_remembers_flows_back_halved_by_nothing_but_its_cell():
     assert [row["whole"] for row in rows] == pytest.approx(
         [*(3 * p for p in omega[:3]), 3 * (1 - omega[3])], rel=1e-5
     )
+
+
+def test_the_epoch_reached_is_the_first_of_the_mean_over_seeds_or_never():
+    curves = {(2, False, 0): [0.0, 0.05, 0.6], (2, False, 1): [0.0, 0.25, 0.6], (4, True, 0): [0.0, 0.0, 0.2]}
+    rows = [
+        {"length": k, "familiar": familiar, "seed": seed, "epoch": epoch, "omega": value}
+        for (k, familiar, seed), values in curves.items()
+        for epoch, value in enumerate(values)
+    ]
+    found = chapter_5.reached(pd.DataFrame(rows))
+    assert found["2 symbols, unfamiliar"].tolist() == ["1", "2"]
+    assert found["4 symbols, familiar"].tolist() == ["2", "never"]

@@ -70,6 +70,36 @@ def _draw(ax: Axes, language: Language, texts: list[np.ndarray], kinds: list[np.
     ax.axis("off")
 
 
+def decomposition(ax: Axes) -> Axes:
+    """Draw a state as the sum of what is due to a word in focus and of the rest (thesis chapter 5, figure 1)."""
+    words = ("either", "Socrates", "is", "mortal", "or")
+    for place, word in enumerate(words):
+        colour = RULE if place in (0, 4) else SCAFFOLD
+        ax.text(place, 0, word, ha="center", va="center", color=colour, fontsize=12)
+    arrow = {"arrowstyle": "-|>", "linewidth": 1.4}
+    for place in range(4):
+        box = {"boxstyle": "round,pad=0.45", "facecolor": "#999999", "edgecolor": "none"}
+        ax.text(place, 1, "LSTM", ha="center", va="center", color="white", fontsize=10, bbox=box)
+        ax.annotate("", (place, 0.72), (place, 0.2), arrowprops={**arrow, "color": "0.45"})
+        if place:
+            for height, colour in ((1.1, RULE), (0.9, PARTS["irrelevant"])):
+                ends = (place - 0.3, height), (place - 0.7, height)
+                ax.annotate("", *ends, arrowprops={**arrow, "color": colour})
+    parts = (
+        (2.3, RULE, 'due to "either" alone'),
+        (1.7, PARTS["irrelevant"], "all the rest, and what both do together"),
+    )
+    for height, colour, label in parts:
+        ax.plot([-0.3, 3.3], [height, height], color=colour, linewidth=5, solid_capstyle="butt", alpha=0.75)
+        ax.text(-0.3, height + 0.1, label, ha="left", va="bottom", color=colour, fontsize=10)
+        ax.annotate("", (3.86, 2 + (height - 2) * 0.3), (3.35, height), arrowprops={**arrow, "color": colour})
+    ax.text(4, 2, "state", ha="center", va="center", color="0.3", fontsize=11)
+    ax.annotate("", (4, 0.2), (4, 1.82), arrowprops={**arrow, "color": "0.45"})
+    ax.set(xlim=(-0.7, 4.5), ylim=(-0.2, 2.7))
+    ax.axis("off")
+    return ax
+
+
 def scaffolding(axes: Iterable[Axes]) -> list[Axes]:
     """Draw a rule around a familiar span and around an unfamiliar one (thesis chapter 5, figure 5).
 

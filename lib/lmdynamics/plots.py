@@ -51,6 +51,8 @@ MEASURES = {
     "test_perplexity": "perplexity on the test part",
     "interdependence": "interdependence",
     "mean": "interdependence",
+    "slope": "interdependence per edge",
+    "relative_slope": "share of interdependence per edge",
     "omega": "probability of ω",
     "omega_from_alpha": "probability of ω by α alone",
     "omega_from_scaffold": "probability of ω by the scaffold alone",
@@ -266,6 +268,7 @@ def panels(
             ylabel=MEASURES.get(y, y) if ax is axes[0] else "",
         )
         if table.empty:
+            ax.set(xticks=[], yticks=[])
             said = "nothing to show:\nthis run lacks\nwhat it needs"
             ax.text(0.5, 0.5, said, ha="center", va="center", color="0.45", transform=ax.transAxes)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -329,10 +332,13 @@ def by_distance(table: pd.DataFrame, ax: Axes) -> Axes:
     Parameters
     ----------
     table
-        Rows `seed, sequential, mean`.
+        Rows `seed, sequential, mean, low, high`; the band is the interval over sentences, its ends averaged
+        over seeds.
     ax
         Where to draw.
     """
+    ends = table.groupby("sequential")[["low", "high"]].mean()
+    ax.fill_between(ends.index, ends["low"], ends["high"], color=LAYERS["h1"], alpha=0.2, linewidth=0)
     lines = table.pivot_table(index="sequential", columns="seed", values="mean")
     ax.plot(lines.index, lines, color=LAYERS["h1"], linewidth=0.7, alpha=0.5)
     ax.plot(lines.index, lines.mean(axis=1), color=LAYERS["h1"], linewidth=2.2, marker="o", markersize=4)
@@ -411,8 +417,8 @@ def by_length(table: pd.DataFrame, ax: Axes, *, x: str, y: str, legend: bool = T
     return ax
 
 
-def rarity(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the probability of ω by α alone (solid) and by the scaffold alone (dotted), by number of rules.
+def rarity(table: pd.DataFrame, ax: Axes, *, tokens: int) -> Axes:
+    """Draw the probability of ω by α alone (solid) and by the scaffold alone (dotted), by number of examples.
 
     Parameters
     ----------
@@ -420,6 +426,8 @@ def rarity(table: pd.DataFrame, ax: Axes) -> Axes:
         Rows `length, rules, seed, omega_from_alpha, omega_from_scaffold`.
     ax
         Where to draw; its ordinate becomes logarithmic.
+    tokens
+        Of the training part, for the share of ω among them.
     """
     numbers = sorted(table["rules"].unique())
     shades = mpl.colormaps["plasma"](np.linspace(0.1, 0.75, len(numbers)))
@@ -429,7 +437,10 @@ def rarity(table: pd.DataFrame, ax: Axes) -> Axes:
         focus = "α" if line == "-" else "scaffold"
         ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.5, linestyle=line)
         mean = lines.mean(axis=1)
-        ax.plot(mean.index, mean, color=colour, linestyle=line, marker="o", label=f"{focus}, {rules:,} rules")
+        ax.plot(
+            mean.index, mean, color=colour, linestyle=line, marker="o", label=f"{focus}, {rules:,} examples"
+        )
+        ax.axhline(rules / tokens, color=colour, linewidth=0.8, linestyle="-.")
     ax.set(xlabel="symbols in the scaffold", ylabel="probability of ω, by parts", yscale="log")
     ax.set_xticks(sorted(table["length"].unique()))
     ax.minorticks_off()

@@ -32,16 +32,18 @@ def slopes(strata: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per group with three strata or more of `LEAST_PAIRS` pairs: their columns, and the `slope` of
-        their means, each weighted by its pairs.
+        One row per group with three strata or more of `LEAST_PAIRS` pairs: their columns, the `slope` of
+        their means, each weighted by its pairs, and `relative_slope`, a share of the mean of all these pairs.
     """
     by = [*strata.columns[: list(strata.columns).index("sequential") + 1], "classes"]
     rows = []
     for group, cells in strata[strata["pairs"] >= LEAST_PAIRS].groupby(by):
         if len(cells) > 2:
             slope, _ = np.polyfit(cells["syntactic"], cells["mean"], 1, w=np.sqrt(cells["pairs"]))
-            rows.append({**dict(zip(by, group, strict=True)), "slope": slope})
-    return pd.DataFrame(rows, columns=[*by, "slope"])
+            mean = np.average(cells["mean"], weights=cells["pairs"])
+            found = {"slope": slope, "relative_slope": slope / mean}
+            rows.append({**dict(zip(by, group, strict=True)), **found})
+    return pd.DataFrame(rows, columns=[*by, "slope", "relative_slope"])
 
 
 def _falls_with_distance(by_distance: pd.DataFrame) -> float:

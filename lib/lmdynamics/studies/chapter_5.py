@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from lmdynamics import runs
@@ -108,6 +109,7 @@ def described(scale: Scale) -> pd.DataFrame:
         "step, epochs": tuple(
             f"{each.learning_rate:g}, {each.epochs}" for each in (rules.training, THESIS.scaffolds.training)
         ),
+        "batch": (f"{rules.training.batch}", "–"),
         "seeds": (", ".join(map(str, scale.seeds)), "–"),
         "scale": (scale.name, THESIS.name),
     }
@@ -154,6 +156,31 @@ def explained(correlations: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame
         )
     found = pd.DataFrame(columns).reindex(list(columns["correlation"].index)).fillna("–")
     return found.rename_axis("feature").reset_index()
+
+
+def reached(rule: pd.DataFrame) -> pd.DataFrame:
+    """Return after which epoch ω is first expected, by length of scaffold and kind of language.
+
+    Parameters
+    ----------
+    rule
+        Rows of one domain and one number of examples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each least probability, a column for each length and kind: the first epoch whose mean over
+        seeds is not below it, as text; "never" where there is none.
+    """
+    means = rule.pivot_table(index="epoch", columns=["length", "familiar"], values="omega")
+    rows = {}
+    for least in (0.1, 0.5):
+        enough = means >= least
+        first = enough.idxmax().where(enough.any())
+        rows[f"probability {least} or more"] = first.map(lambda at: "never" if np.isnan(at) else f"{at:.0f}")
+    table = pd.DataFrame(rows).T
+    table.columns = [f"{k} symbols, {'' if familiar else 'un'}familiar" for k, familiar in table.columns]
+    return table
 
 
 def found_edges(attachment: pd.DataFrame) -> pd.DataFrame:

@@ -177,23 +177,26 @@ _ORIGINS = {
 }
 
 
-def curves(table: pd.DataFrame, *, chance: bool = True) -> dict[str, Any]:
+def curves(table: pd.DataFrame) -> dict[str, Any]:
     """Part `trajectories` into what `plots.panels` draws: true tags, shuffled tags, chance."""
     true, shuffled, permuted = (
         table[table["labels"] == labels] for labels in ("true", "shuffled", "permuted")
     )
-    baselines = {":": shuffled, **({"--": permuted.drop(columns="task")} if chance else {})}
-    return {"table": true, "baselines": baselines}
+    return {"table": true, "baselines": {":": shuffled, "--": permuted.drop(columns="task")}}
 
 
 def both_texts(table: pd.DataFrame, tagger: str) -> dict[str, Any]:
     """Part `trajectories` of tasks with a text of their own: on the shared text and on their own."""
     away = table.loc[table["own"] & ~table["shared"], "task"].unique()
     rows = table[table["task"].isin(away) & (table["tagger"] == tagger)]
-    true, shuffled = (rows[rows["labels"] == labels] for labels in ("true", "shuffled"))
+    true, shuffled, permuted = (rows[rows["labels"] == labels] for labels in ("true", "shuffled", "permuted"))
     return {
         "table": true[true["shared"]],
-        "baselines": {"--": true[~true["shared"]], ":": shuffled[~shuffled["shared"]]},
+        "baselines": {
+            "--": true[~true["shared"]],
+            ":": shuffled[~shuffled["shared"]],
+            "-": permuted[~permuted["shared"]].drop(columns="task"),
+        },
     }
 
 
