@@ -171,11 +171,35 @@ def test_a_missing_checkpoint_is_an_error_that_names_it(run):
         run.model(1)
 
 
-@pytest.mark.parametrize("name", ["log.json", "settings.json"])
-def test_damaged_settings_and_logs_are_errors_that_name_them(run, name, tmp_path):
-    (run.folder / name).write_text("{")
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("log.json", lambda text: "{"),
+        ("log.json", lambda text: "{}"),
+        ("log.json", lambda text: '[{"epoch": 0}]'),
+        ("settings.json", lambda text: "{"),
+        ("settings.json", lambda text: text.replace('"seed": 0', '"seed": 5')),
+    ],
+)
+def test_damaged_settings_and_logs_are_errors_that_name_them(run, name, damage, tmp_path):
+    path = run.folder / name
+    path.write_text(damage(path.read_text()))
     with pytest.raises(RunError, match=f"{name} is damaged"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("a\nb\n"), Path.unlink])
+def test_a_damaged_or_missing_vocabulary_is_an_error_that_names_it(run, damage):
+    damage(run.folder / "vocabulary.txt")
+    with pytest.raises(RunError, match=r"vocabulary\.txt is damaged"):
+        _ = run.vocabulary
+
+
+def test_words_keep_every_sign_that_some_take_for_the_end_of_a_line(tmp_path):
+    words = [f"a\x85{n}\u2028" for n in range(20)]
+    assert runs.train(replace(epochs(0), words=words), PARTS, folder=tmp_path).vocabulary == tuple(words)
+    with pytest.raises(ValueError, match="a word has no line break in it"):
+        runs.train(replace(SETTINGS, words=[*WORDS[:-1], "a\nb"]), PARTS, folder=tmp_path)
 
 
 def test_an_epoch_that_was_not_trained_is_an_error(run):
@@ -192,6 +216,17 @@ def test_another_vocabulary_is_an_error(run):
 def test_ids_outside_the_vocabulary_are_refused(tmp_path):
     with pytest.raises(ValueError, match="train inputs need ids from 0 to 9, got 0 to 19"):
         runs.train(replace(SETTINGS, words=WORDS[:10]), PARTS, folder=tmp_path)
+
+
+def test_parts_that_cannot_be_read_are_refused_before_anything_is_kept(tmp_path):
+    train, dev, test = PARTS
+    for parts, message in (
+        (Parts(train, Examples(dev.inputs, dev.targets[:-1])), "the dev part needs a target for each input"),
+        (Parts(Examples(train.inputs[:4], train.targets[:4]), dev, test), "needs at least 5 tokens, got 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            runs.train(SETTINGS, parts, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_an_error_that_keeps_the_epochs_before(run, tmp_path, monkeypatch):

@@ -421,6 +421,45 @@ def test_rsa_refuses_distances_that_say_nothing():
             rsa(x, y, distance=distance)
 
 
+@pytest.mark.parametrize("distance", ["cosine", "correlation"])
+def test_rsa_refuses_tokens_of_one_direction_whatever_their_rounding(distance):
+    x, _ = layers()
+    lengths, direction = torch.rand(50, 1) + 0.1, torch.randn(1, 8)
+    with pytest.raises(ValueError, match="y does not vary: all of its tokens are equally far apart"):
+        rsa(x[:50], lengths * direction.double(), distance=distance)
+
+
+def test_rsa_by_correlation_refuses_a_token_whose_units_are_equal_but_for_the_rounding_of_their_mean():
+    x, y = (view[:50].clone() for view in layers())
+    y[4] = 0.1
+    with pytest.raises(ValueError, match="correlation distance is not defined for a token of y"):
+        rsa(x, y, distance="correlation")
+
+
+@pytest.mark.parametrize("tokens", [4, 5, 7, 10])
+def test_debiased_cka_refuses_tokens_that_are_equally_far_apart(tokens):
+    x = normal(tokens, 3)
+    for scale in (0.3, 1.0):
+        with pytest.raises(ValueError, match="y does not vary: all of its tokens are equally far apart"):
+            cka(x, scale * torch.eye(tokens, dtype=torch.float64), debiased=True)
+
+
+def test_cka_refuses_numbers_too_small_to_square():
+    x, y = layers()
+    with pytest.raises(ValueError, match="its numbers are too small"):
+        cka(x * 1e-90, y)
+
+
+def test_what_is_derived_of_a_view_is_derived_once_however_many_it_is_compared_with():
+    moments = JointMoments([("a", "b"), ("a", "c")])
+    moments.update(dict(zip("abc", normal(3, 50, 4), strict=True)))
+    assert moments["a", "b"].x is moments["a", "c"].x is moments["c", "a"].y
+    before = moments["a", "b"].x
+    moments.update(dict(zip("abc", normal(3, 50, 4), strict=True)))
+    assert moments["a", "b"].x is not before
+    assert moments["a", "b"].x.count == 100
+
+
 def test_unknown_names_are_refused_with_the_known_ones():
     x, y = layers()
     bare_svcca, bare_rsa = inspect.unwrap(svcca), inspect.unwrap(rsa)  # below the type checks

@@ -71,7 +71,7 @@ def _draw(ax: Axes, language: Language, texts: list[np.ndarray], kinds: list[np.
 
 
 def decomposition(ax: Axes) -> Axes:
-    """Draw a state as the sum of what is due to a word in focus and of the rest (thesis chapter 5, figure 1)."""
+    """Draw a state as the sum of a word's part and of the rest (thesis chapter 5, figure 1)."""
     words = ("either", "Socrates", "is", "mortal", "or")
     for place, word in enumerate(words):
         colour = RULE if place in (0, 4) else SCAFFOLD

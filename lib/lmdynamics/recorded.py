@@ -67,6 +67,8 @@ def record(study: str, size: Scale, folder: Path) -> Path:
     }
     home = folder / f"{study}-{size.name}"
     home.mkdir(parents=True, exist_ok=True)
+    for stale in home.glob("*.csv"):
+        stale.unlink()
     for name, table in tables.items():
         if name in LEFT_OUT:
             continue

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,14 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[str, Any] = _read_json(folder / "settings.json")
+        if _hash(self.settings) != folder.name:
+            raise _damaged(folder / "settings.json", "its hash is not the name of the folder")
         log = folder / "log.json"
         self._log: list[dict[str, Any]] = _read_json(log) if log.exists() else []
+        wanted = {field.name for field in fields(Epoch)} | {"sha256"}
+        rows = self._log if isinstance(self._log, list) else [None]
+        if any(not isinstance(row, dict) or set(row) != wanted for row in rows):
+            raise _damaged(log, f"it needs a list of rows of {', '.join(sorted(wanted))}")
 
     @property
     def epochs(self) -> list[Epoch]:
@@ -82,7 +88,14 @@ class Run:
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """The words that the model reads, in the order of their ids."""
-        return tuple((self.folder / "vocabulary.txt").read_text(encoding="utf-8").splitlines())
+        path = self.folder / "vocabulary.txt"
+        try:
+            *words, end = path.read_bytes().decode().split("\n")
+        except (OSError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+        if end or _fingerprint(words) != self.settings["vocabulary"]:
+            raise _damaged(path, "its words are not those that settings.json names by their hash")
+        return tuple(words)
 
     def path(self, epoch: int) -> Path:
         """Return the checkpoint's file."""
@@ -108,9 +121,8 @@ class Run:
             If the run has no such epoch, the file is damaged, or the vocabulary is another.
         """
         if not -len(self._log) <= epoch < len(self._log):
-            raise RunError(
-                f"{self.folder} has epochs 0 to {len(self._log) - 1}, got {epoch}; train it longer"
-            )
+            known = f"epochs 0 to {len(self._log) - 1}" if self._log else "no epoch yet"
+            raise RunError(f"{self.folder} has {known}, got {epoch}; choose one of them or train it longer")
         if words is not None and _fingerprint(words) != self.settings["vocabulary"]:
             raise RunError(
                 f"{self.folder} was trained on a vocabulary of {self.settings['words']} words, "
@@ -172,11 +184,12 @@ def train(
     Raises
     ------
     RunError
-        If a file of the run is damaged or cannot be written. Epochs before are kept.
+        If a file that is needed to go on is damaged, or one cannot be written. Epochs before are kept.
     lmdynamics.training.TrainingError
         If the loss is no longer finite. Epochs before are kept.
     ValueError
-        If an id is outside the vocabulary or the classes.
+        If an id is outside the vocabulary or the classes, a word holds a line break, a part is empty or lacks
+        a target, or the training part is shorter than the batch.
     """
     _check_ids(settings, parts)
     definition = _definition(settings, parts)
@@ -249,9 +262,17 @@ def _definition(settings: RunSettings, parts: Parts) -> dict[str, Any]:
 
 
 def _check_ids(settings: RunSettings, parts: Parts) -> None:
+    if broken := [word for word in settings.words if "\n" in word]:
+        raise ValueError(f"a word has no line break in it, got {broken[0]!r}; clean the text")
     for part, examples in parts._asdict().items():
         if examples is None:
             continue
+        counts = len(examples.inputs), len(examples.targets)
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"the {part} part needs a target for each input, got {counts[1]} for {counts[0]}; "
+                "`Examples.next_word` cuts a text into both"
+            )
         for what, ids, known in zip(
             ("inputs", "targets"), examples, (settings.words, settings.classes), strict=True
         ):
@@ -262,6 +283,11 @@ def _check_ids(settings: RunSettings, parts: Parts) -> None:
                     f"the {part} {what} need ids from 0 to {len(known) - 1}, got {ids.min()} to {ids.max()}; "
                     "encode them with the vocabulary that the settings name"
                 )
+    if len(parts.train.inputs) < settings.training.batch:
+        raise ValueError(
+            f"a batch of {settings.training.batch} streams needs at least {settings.training.batch} tokens, "
+            f"got {len(parts.train.inputs)}; use more text"
+        )
 
 
 @contextlib.contextmanager
@@ -299,13 +325,17 @@ def _write(path: Path, content: bytes) -> None:
             being_written.unlink(missing_ok=True)
 
 
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path} is damaged ({why}); delete {path.parent} to train it again")
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} is not a run: it has no {path.name}") from error
     except (ValueError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}); delete {path.parent} to train it again") from error
+        raise _damaged(path, str(error)) from error
 
 
 def _json(content: Any) -> bytes:

@@ -185,8 +185,13 @@ def cka(x: Block | TwoViews, y: Block | None = None, *, debiased: bool = False) 
     if debiased and views.count < 4:
         raise ValueError(f"debiased CKA needs at least 4 tokens, got {views.count}")
     x_own, y_own = (TwoViews(side, side, side.scatter, side.fourth) for side in (views.x, views.y))
-    product, x_norm, y_norm = (_dependence(v, debiased=debiased) for v in (views, x_own, y_own))
-    return min(product / (x_norm * y_norm) ** 0.5, 1.0)
+    product, *norms = (_dependence(v, debiased=debiased) for v in (views, x_own, y_own))
+    for name, own, norm in zip("xy", (x_own, y_own), norms, strict=True):
+        if not norm > _ABSENT * own.cross.square().sum():
+            raise ValueError(
+                f"{name} does not vary: all of its tokens are equally far apart, or its numbers are too small"
+            )
+    return float(np.clip(product / (norms[0] * norms[1]) ** 0.5, -1, 1))
 
 
 def rsa(
@@ -367,12 +372,17 @@ def _ranks(name: str, side: Float[Tensor, "tokens units"], distance: Distance) -
 def _distances(
     name: str, side: Float[Tensor, "tokens units"], distance: Distance
 ) -> Float[np.ndarray, " pairs"]:
+    tokens = side.to("cpu", torch.float64).numpy()
     with np.errstate(invalid="ignore", divide="ignore"):  # told below
-        distances = pdist(side.to("cpu", torch.float64).numpy(), distance)
-    if not np.isfinite(distances).all():
+        distances = pdist(tokens, distance)
+    directions = tokens - tokens.mean(1, keepdims=True) if distance == "correlation" else tokens
+    lengths = np.linalg.norm(directions, axis=1)
+    undefined = distance != "euclidean" and (lengths <= _ABSENT * np.linalg.norm(tokens, axis=1)).any()
+    if undefined or not np.isfinite(distances).all():
         raise ValueError(
             f"{distance} distance is not defined for a token of {name} whose units are all equal or 0"
         )
-    if np.ptp(distances) <= _ABSENT * distances.max():
+    largest = distances.max() if distance == "euclidean" else 1.0  # the others are of order 1, less rounding
+    if np.ptp(distances) <= _ABSENT * largest:
         raise ValueError(f"{name} does not vary: all of its tokens are equally far apart")
     return distances

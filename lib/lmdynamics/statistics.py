@@ -6,7 +6,7 @@ far, so a mean far from zero costs no digits.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -269,6 +269,8 @@ class _Sums:
     count: int
     means: dict[str, Tensor]
     products: dict[Pair, Tensor]
+    made: dict[str, Moments] = field(default_factory=dict)
+    """Moments of each view that was asked for: one object, so that what is derived of it is derived once."""
 
     def merged(self, other: "_Sums") -> "_Sums":
         """Add sums: each about the common means, plus what lies between their means (Chan et al. 1979)."""
@@ -290,8 +292,11 @@ class _Sums:
         )
 
     def _moments(self, a: str) -> Moments:
-        scatter = self.products[a, a][:-1, :-1].cpu()
-        return Moments(self.count, self.means[a].cpu(), scatter, self._fourth(a, a).item())
+        if a not in self.made:
+            scatter = self.products[a, a][:-1, :-1].cpu()
+            fourth = self._fourth(a, a).item()
+            self.made[a] = Moments(self.count, self.means[a].cpu(), scatter, fourth)
+        return self.made[a]
 
     def _fourth(self, a: str, b: str) -> Tensor:
         return self.products[a, b][-1, -1] + self.count * self._distance(a) * self._distance(b)

@@ -106,7 +106,8 @@ def _leans_on_scaffold(consumed: pd.DataFrame) -> float:
     rows = rows[rows["length"] == rows["length"].max()]
     means = rows.groupby(["familiar", "symbols"])["omega"].mean().unstack("symbols")
     gained = means.iloc[:, -1] - means.iloc[:, 0]
-    return min(gained[True], gained[True] - gained[False])
+    familiar, unfamiliar = gained.reindex([True, False]).to_numpy(float)
+    return familiar - max(unfamiliar, 0.0)
 
 
 def _more_interdependent(rule: pd.DataFrame) -> float:
@@ -122,8 +123,8 @@ def _grows_interdependent(rule: pd.DataFrame) -> float:
 def _longer_needs_more(rule: pd.DataFrame) -> float:
     rows = _at_last(rule[(rule["domain"] == "in") & ~rule["familiar"]])
     means = rows.pivot_table(index="rules", columns="length", values="omega")
-    means = means[means.max(axis=1) >= EXPECTED]
-    return means.iloc[0, 0] - means.iloc[0, -1] if len(means) else np.nan
+    learnt = means[means.max(axis=1) >= EXPECTED].to_numpy()
+    return learnt[0, 0] - learnt[0, -1] if len(learnt) else np.nan
 
 
 def _smaller_gradients(gradients: pd.DataFrame) -> float:
@@ -147,8 +148,8 @@ CLAIMS = {
         source="thesis chapter 5, section 3.1 and figure 4",
         tables=("strata",),
         margin=_falls_with_edges("open"),
-        measured_as="fall of interdependence for each edge, mean over the sequential distances with three strata "
-        f"of {LEAST_PAIRS} pairs or more",
+        measured_as="fall of interdependence for each edge, mean over the sequential distances with three "
+        f"strata of {LEAST_PAIRS} pairs or more",
     ),
     "interdependence_falls_with_edges_closed": Claim(
         statement="At the same sequential distance, words of closed classes are less interdependent the "
@@ -156,8 +157,8 @@ CLAIMS = {
         source="thesis chapter 5, section 3.1 and figure 4",
         tables=("strata",),
         margin=_falls_with_edges("closed"),
-        measured_as="fall of interdependence for each edge, mean over the sequential distances with three strata "
-        f"of {LEAST_PAIRS} pairs or more",
+        measured_as="fall of interdependence for each edge, mean over the sequential distances with three "
+        f"strata of {LEAST_PAIRS} pairs or more",
     ),
     "frequency_says_little": Claim(
         statement="Raw word frequency is not clearly correlated with interdependence.",
@@ -182,8 +183,8 @@ CLAIMS = {
         measured_as="share of edges found by the better of both weights, less that of nearest neighbours",
     ),
     "familiar_sooner_in_domain": Claim(
-        statement="A rule around familiar scaffolds is learnt sooner: tested on these scaffolds, ω is expected "
-        "more on average over training.",
+        statement="A rule around familiar scaffolds is learnt sooner: tested on these scaffolds, ω is "
+        "expected more on average over training.",
         source="thesis chapter 5, section 4.3 and figure 7a",
         tables=("rule",),
         margin=_sooner("omega", "in"),
@@ -212,8 +213,8 @@ CLAIMS = {
         source="thesis chapter 5, section 4.3.1 and figure 9",
         tables=("consumed",),
         margin=_leans_on_scaffold,
-        measured_as="probability of ω by α and the longest scaffold less that by α alone: the smaller of this "
-        "gain when familiar and of familiar less unfamiliar",
+        measured_as="probability of ω by α and the longest scaffold less that by α alone: the smaller of "
+        "this gain when familiar and of familiar less unfamiliar",
     ),
     "familiar_more_interdependent": Claim(
         statement="α and a familiar scaffold are more interdependent than α and an unfamiliar one.",

@@ -178,9 +178,9 @@ def reached(rule: pd.DataFrame) -> pd.DataFrame:
         enough = means >= least
         first = enough.idxmax().where(enough.any())
         rows[f"probability {least} or more"] = first.map(lambda at: "never" if np.isnan(at) else f"{at:.0f}")
-    table = pd.DataFrame(rows).T
-    table.columns = [f"{k} symbols, {'' if familiar else 'un'}familiar" for k, familiar in table.columns]
-    return table
+    kinds = means.columns.to_frame()
+    names = kinds["length"].astype(str) + " symbols, " + kinds["familiar"].map({True: "", False: "un"})
+    return pd.DataFrame(rows).T.set_axis(names + "familiar", axis=1)
 
 
 def found_edges(attachment: pd.DataFrame) -> pd.DataFrame:
