@@ -114,3 +114,21 @@ def test_the_gradient_of_the_mean_is_that_of_the_sum_over_the_number_of_tokens(e
     mean = CrossEntropy(decoder).backward(hidden.detach(), targets).gradient
     torch.testing.assert_close(looked.of_hidden / TOKENS, mean, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(looked.of_logits.sum(0) / TOKENS, decoder.bias.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_no_tokens_and_no_bias_are_refused(example):
+    decoder, hidden, targets = example
+    head = CrossEntropy(decoder)
+    for call in (head.total, head.backward, lambda *given: head.look(*given, torch.clone)):
+        with pytest.raises(ValueError, match="at least one token"):
+            call(hidden.detach()[:0], targets[:0])
+    with pytest.raises(ValueError, match="needs a bias"):
+        CrossEntropy(nn.Linear(2, 3, bias=False))
+
+
+def test_one_head_serves_in_inference_mode_and_outside_of_it(example):
+    decoder, hidden, targets = example
+    head = CrossEntropy(decoder)
+    with torch.inference_mode():
+        total = head.total(hidden.detach(), targets)
+    assert head.backward(hidden.detach(), targets).total.item() == pytest.approx(total.item())

@@ -169,6 +169,18 @@ def test_cuda_where_there_is_none_is_an_error():
             training.device("cuda")
 
 
+def test_an_unknown_device_is_an_error_that_names_the_known_ones():
+    with pytest.raises(ValueError, match="a device is auto, cpu or cuda, got 'gpu'"):
+        training.device("gpu")
+
+
+@pytest.mark.parametrize("targets", [40, 42])
+def test_a_loss_needs_a_target_for_each_input(targets):
+    ids = text(50, 0)
+    with pytest.raises(ValueError, match=f"need a target for each input, got {targets} for 41"):
+        training.mean_loss(untrained(), Examples(ids[:41], ids[:targets]))
+
+
 def test_bfloat16_trains_too(parts):
     _, epochs = train(parts, replace(SETTINGS, bf16=True), shape=ONE_LAYER, epochs=4)
     assert epochs[-1].dev_loss < epochs[0].dev_loss - 0.5

@@ -5,7 +5,7 @@ more than computing them. Tokens are therefore taken in slices: the logits of on
 buffer that is used again and again, turned into their gradient in place, and multiplied away. The products do
 on their way what would take passes of its own over the logits: the bias is one more column of the weights,
 met by one more unit that is always 1, and a column of ones sums up the exponentials of each token. Losses are
-in nats (natural logarithm). A target of -1 marks a position that does not count.
+in nats (natural logarithm). A target of -1 marks a position that does not count, save where one trains.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,9 +53,16 @@ class CrossEntropy:
         Maps units to the logits of each class.
     bf16
         Multiply in bfloat16; the softmax and all sums stay in the decoder's own precision.
+
+    Raises
+    ------
+    ValueError
+        If the decoder has no bias; by its methods: if there are no tokens, or not a target for each.
     """
 
     def __init__(self, decoder: nn.Linear, *, bf16: bool = False) -> None:
+        if decoder.bias is None:
+            raise ValueError("the decoder needs a bias, got none; make it with bias=True")
         self.decoder = decoder
         self.bf16 = bf16
         self._bias, self._ones = decoder.in_features, decoder.in_features + 1  # columns
@@ -71,7 +78,7 @@ class CrossEntropy:
     ) -> Float[Tensor, ""]:
         """Return the loss summed over the tokens that count, in nats."""
         total = hidden.new_zeros((), dtype=torch.float64)
-        inputs, weight = self._extended(hidden)
+        inputs, weight = self._extended(hidden, targets)
         for rows in self._slices(len(hidden)):
             logits, wanted = self._logits(inputs[rows], weight), targets[rows]
             at_target = logits.gather(1, wanted.clamp(min=0)[:, None])[:, 0]
@@ -87,7 +94,7 @@ class CrossEntropy:
         call uses its memory again.
         """
         total = hidden.new_zeros((), dtype=torch.float64)
-        inputs, weight = self._extended(hidden)
+        inputs, weight = self._extended(hidden, targets)
         gradient = torch.empty_like(inputs)
         for rows in self._slices(len(hidden)):
             wanted = targets[rows, None]
@@ -127,7 +134,7 @@ class CrossEntropy:
             Of rows of logits; what it returns, a row for each, must not share their memory.
         """
         logits_measured, gradients_measured, gradient = [], [], torch.empty_like(hidden)
-        inputs, weight = self._extended(hidden)
+        inputs, weight = self._extended(hidden, targets)
         for rows in self._slices(len(hidden)):
             logits, wanted = self._logits(inputs[rows], weight), targets[rows, None]
             logits_measured.append(measure(logits))
@@ -139,9 +146,13 @@ class CrossEntropy:
         return Looked(torch.cat(logits_measured), torch.cat(gradients_measured), gradient)
 
     def _extended(
-        self, hidden: Float[Tensor, "tokens units"]
+        self, hidden: Float[Tensor, "tokens units"], targets: Int[Tensor, " tokens"]
     ) -> tuple[Float[Tensor, "tokens columns"], Float[Tensor, "classes columns"]]:
         """Inputs with a unit that is 1, weights with the bias that it meets; the column of ones meets 0."""
+        if not len(hidden) == len(targets) > 0:
+            raise ValueError(
+                f"need at least one token and a target for each, got {len(targets)} targets for {len(hidden)}"
+            )
         self._weight[:, : self._bias], self._weight[:, self._bias] = self.decoder.weight, self.decoder.bias
         inputs = hidden.new_zeros(len(hidden), self._weight.shape[1])
         inputs[:, : self._bias], inputs[:, self._bias] = hidden, 1
@@ -156,7 +167,8 @@ class CrossEntropy:
             return (inputs @ weight.T).to(self._weight)
         size = len(inputs) * len(weight)
         if self._buffer.numel() < size:
-            self._buffer = weight.new_empty(size)
+            with torch.inference_mode(False):  # to be written to in any mode
+                self._buffer = weight.new_empty(size)
         return torch.mm(inputs, weight.T, out=self._buffer[:size].view(len(inputs), -1))
 
     def _odds(

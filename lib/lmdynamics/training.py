@@ -231,7 +231,17 @@ def mean_loss(model: RecurrentModel, examples: Examples, *, batch: int = 20, bf1
     -------
     float
         At least 0; log(classes) for uniform guesses. Perplexity is its exponential.
+
+    Raises
+    ------
+    ValueError
+        If there is not a target for each input.
     """
+    if len(examples.inputs) != len(examples.targets):
+        raise ValueError(
+            f"need a target for each input, got {len(examples.targets)} for {len(examples.inputs)}; "
+            "`Examples.next_word` cuts a text into both"
+        )
     inputs = padded_streams(examples.inputs, batch, fill=0).to(model.device)
     targets = padded_streams(examples.targets, batch, fill=IGNORED).to(model.device)
     head, state, total = CrossEntropy(model.decoder, bf16=bf16), None, 0.0
@@ -275,10 +285,12 @@ def device(name: str = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        If CUDA is asked for and absent.
+        If the name is another, or CUDA is asked for and absent.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"a device is auto, cpu or cuda, got {name!r}")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"need a CUDA device for {name!r}, found none; use 'cpu' or 'auto'")
     return torch.device(name)
