@@ -6,6 +6,7 @@ SHELL := bash
 BIN := .venv/bin
 CODE := lib tests benchmarks
 CHAPTERS := $(shell grep -l '{code-cell}' chapters/*.md)
+CACHE := $(abspath $(or $(LMDYNAMICS_CACHE),.cache))
 SCALE ?=# smoke, demo, desktop or thesis; empty for what each chapter says itself
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,7 +23,7 @@ book: .venv/installed ## run every chapter and build the book; SCALE=desktop for
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
 notebook: .venv/installed ## open the chapters as notebooks in JupyterLab
-	@LMDYNAMICS_CACHE="$${LMDYNAMICS_CACHE:-$(CURDIR)/.cache}" JUPYTER_CONFIG_PATH=$(CURDIR)/lib/lmbook/jupyter \
+	@LMDYNAMICS_CACHE="$(CACHE)" JUPYTER_CONFIG_PATH=$(CURDIR)/lib/lmbook/jupyter \
 		jupyter lab chapters
 
 test: lint types ## lint, check types, run the tests
@@ -47,7 +48,7 @@ bench: .venv/installed ## measure speed beside the alternatives
 	@python -m benchmarks
 
 clean: ## remove the built book and the kept runs of chapters (trained models stay in .cache)
-	@rm -rf _build .cache/executed
+	@rm -rf _build "$(CACHE)/executed"
 
 # Installed anew only when what is to be installed has changed.
 .venv/installed: pyproject.toml constraints.txt

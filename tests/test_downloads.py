@@ -3,11 +3,12 @@ import http.server
 import lzma
 import re
 import threading
+from pathlib import Path
 
 import pytest
 import requests
 
-from lmdynamics import downloads
+from lmdynamics import corpora, downloads
 from lmdynamics.downloads import DownloadError, Source
 
 CONTENT = bytes(range(256)) * 1000
@@ -167,3 +168,9 @@ def test_a_folder_that_is_none_is_an_error(server, monkeypatch):
     monkeypatch.setenv("LMDYNAMICS_DATA", "/nowhere")
     with pytest.raises(DownloadError, match="LMDYNAMICS_DATA must name a folder"):
         downloads.fetch(NAME)
+
+
+def test_files_are_of_corpora_by_the_names_that_load_knows():
+    folders = {Path(name).parent.name for name in downloads.SOURCES}
+    assert {downloads._CALLED.get(folder, folder) for folder in folders} <= set(corpora.NAMES)
+    assert set(downloads._CALLED) <= folders

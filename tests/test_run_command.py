@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY
 
 from lmbook import chapters, parameters
-from lmbook.__main__ import main
+from lmbook.__main__ import _absolute, main
 from lmbook.following import following
 from lmdynamics import progress
 
@@ -96,6 +96,33 @@ def test_a_chapter_that_is_not_there_exits_with_2(tiny_book, capsys):
         main(["run", str(tiny_book / "chapters" / "02_absent.md")])
     assert exit_.value.code == 2
     assert "02_absent.md" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["out", "out.html", "."])
+def test_an_output_that_is_no_notebook_exits_with_2_and_runs_nothing(tiny_book, capsys, output):
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", str(tiny_book / "chapters" / "01_tiny.md"), "-o", output])
+    assert exit_.value.code == 2
+    assert "-o needs the name of a notebook, OUT.ipynb" in capsys.readouterr().err
+    assert not (tiny_book / "_build").exists()
+
+
+def test_only_a_corpus_that_is_a_path_is_seen_from_where_the_command_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "wikitext-2", "mytext"):
+        Path(name).mkdir()
+    known = {"scale": "demo", "corpus": "wikitext-2"}
+    assert _absolute(known, Path("elsewhere")) == known
+    assert _absolute({"corpus": "mytext"}, Path("elsewhere")) == {"corpus": str(tmp_path / "mytext")}
+    assert _absolute({"corpus": "mytext"}, tmp_path) == {"corpus": "mytext"}
+
+
+def test_kernels_are_told_the_whole_path_of_the_cache_and_no_longer_after(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(chapters.CACHE, "mine")
+    with chapters.environment(Path("elsewhere")):
+        assert os.environ[chapters.CACHE] == str(tmp_path / "mine")
+    assert os.environ[chapters.CACHE] == "mine"
 
 
 def test_a_run_leaves_the_executed_notebook_and_its_page(tiny_book, command):

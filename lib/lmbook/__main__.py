@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from lmbook import chapters, extension, parameters
+from lmdynamics import corpora
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(parameters.table(parameters.declared(notebook)))
         return 0
     output = call.output or root / "_build" / "runs" / f"{call.chapter.stem}.ipynb"
+    if output.suffix != ".ipynb" or output.is_dir():
+        parser.exit(2, f"lmbook run: -o needs the name of a notebook, OUT.ipynb, got {output}\n")
     try:
         run = chapters.execute(notebook, _absolute(values, root), root=root, label=call.chapter.stem)
         chapters.write(run, output.absolute())
@@ -62,11 +65,11 @@ def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpa
 
 
 def _absolute(values: dict[str, Any], root: Path) -> dict[str, Any]:
-    """Return the values with paths as seen from the project's root, where chapters run."""
-    if Path.cwd() == root:
+    """Return the values with a path to a corpus as seen from the project's root, where chapters run."""
+    corpus = values.get("corpus")
+    if Path.cwd() == root or corpus is None or corpus in corpora.NAMES or not Path(corpus).exists():
         return values
-    named = {name: value for name, value in values.items() if isinstance(value, str) and Path(value).exists()}
-    return values | {name: str(Path(value).absolute()) for name, value in named.items()}
+    return values | {"corpus": str(Path(corpus).absolute())}
 
 
 def _page(chapter: Path, executed: Path, root: Path) -> Path:

@@ -87,7 +87,8 @@ def project_root(path: Path) -> Path:
 
 def cache_folder(root: Path) -> Path:
     """Return the folder of what is kept between runs: `LMDYNAMICS_CACHE`, else `.cache` in the project."""
-    return Path(os.environ.get(CACHE) or root / ".cache")
+    named = os.environ.get(CACHE)
+    return Path(named).expanduser().absolute() if named else root / ".cache"
 
 
 def book_parameters(notebook: NotebookNode) -> dict[str, Any]:
@@ -171,15 +172,16 @@ def merged(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
 
 @contextmanager
 def environment(root: Path) -> Iterator[None]:
-    """Set what a kernel needs to know, where the user has not: the cache, and figures as data."""
-    wanted = {CACHE: str(cache_folder(root)), "PLOTLY_RENDERER": "plotly_mimetype"}
-    added = {name: value for name, value in wanted.items() if not os.environ.get(name)}
-    os.environ.update(added)
+    """Set what a kernel needs to know: the cache, wherever the kernel starts, and figures as data."""
+    before = dict(os.environ)
+    os.environ[CACHE] = str(cache_folder(root))
+    os.environ["PLOTLY_RENDERER"] = before.get("PLOTLY_RENDERER") or "plotly_mimetype"
     try:
         yield
     finally:
-        for name in added:
+        for name in (CACHE, "PLOTLY_RENDERER"):
             del os.environ[name]
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _placed() -> list[str]:

@@ -79,6 +79,8 @@ SOURCES = {
     ),
 }
 """Every known file; a new one is one more entry."""
+_CALLED = {"enwiki-2014-long": "enwiki-2014", "pmb-4.0.0-en-gold": "pmb", "ud-english-ewt-2.16": "ewt"}
+"""Name of the corpus in each folder that is called otherwise."""
 
 
 class DownloadError(OSError):
@@ -130,6 +132,7 @@ def _found(name: str) -> Path | None:
     folder = os.environ.get(DATA_VARIABLE)
     if not folder:
         return None
+    folder = str(Path(folder).expanduser())
     if not Path(folder).is_dir():
         raise DownloadError(f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is none")
     paths = (Path(folder, name), Path(folder, name + ".xz"))
@@ -153,9 +156,9 @@ def _check(path: Path, name: str) -> None:
 
 
 def _remedy(name: str) -> str:
-    address = SOURCES[name].address
+    address, folder = SOURCES[name].address, Path(name).parent.name
     return (
-        f"corpus {Path(name).parent.name!r} needs the file {name} "
+        f"corpus {_CALLED.get(folder, folder)!r} needs the file {name} "
         + (f"from {address}" if address else "which has no public address of its own (see data/README.md)")
         + f", placed under the folder that the environment variable {DATA_VARIABLE} names"
     )
