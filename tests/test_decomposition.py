@@ -268,12 +268,32 @@ def test_the_parts_of_the_logits_add_up_to_the_models_own():
         ({"lstms": nn.LSTM(UNITS, UNITS, proj_size=2).double()}, "projection"),
         ({"lstms": [nn.GRU(UNITS, UNITS).double()]}, "GRU"),
         ({"state": [(torch.zeros(1, BATCH, UNITS),) * 2]}, "each of 2 layers, got 1"),
+        ({"state": [(torch.zeros(1, BATCH, 5),) * 2] * 2}, r"a state is \(1, 3, 6\), got .*\(1, 3, 5\)"),
+        ({"lstms": []}, "at least one nn.LSTM layer"),
+        ({"lstms": [nn.LSTM(UNITS, 5).double(), nn.LSTM(UNITS, UNITS).double()]}, "5 units feeds .* reads 6"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
     given = {"lstms": stack(), "inputs": text(), "focus": sets()} | change
     with pytest.raises(ValueError, match=message):
         decompose(**given)
+
+
+@pytest.mark.parametrize("bias", decomposition.BIAS)
+@pytest.mark.parametrize("interactions", decomposition.INTERACTIONS)
+def test_before_the_first_word_in_focus_relevant_parts_are_exactly_zero_whatever_other_sets_do(
+    bias, interactions
+):
+    lstms = nn.LSTM(33, 33, num_layers=2)
+    focus = torch.zeros(2, STEPS, dtype=torch.bool)
+    focus[0, 0] = focus[1, 4] = True
+    state = [(torch.rand(1, 2, 33), torch.rand(1, 2, 33))] * 2
+    convention = Convention(bias=bias, interactions=interactions)
+    for layer in decompose(lstms, torch.randn(STEPS, 2, 33), focus, state=state, convention=convention):
+        assert not layer.relevant[1, :4].any()
+        assert not layer.relevant_cell[1, :4].any()
+        assert layer.relevant[1, 4:].all()
+        assert layer.relevant[0].all()
 
 
 @pytest.mark.parametrize("name", ["bias", "interactions"])

@@ -334,17 +334,22 @@ def test_levels_and_features_that_mean_nothing_are_refused():
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"sequential": 5}, {"sequential": 0}, {"syntactic": 0}, {"classes": 3}],
-    ids=lambda change: " ".join(f"{name} {value}" for name, value in change.items()),
+    ("column", "value", "message"),
+    [
+        ("sequential", 5, "sequential distances are from 1 to 4, got from 1 to 5"),
+        ("sequential", 0, "sequential distances are from 1 to 4, got from 0 to 4"),
+        ("syntactic", 0, "syntactic distances are from 1"),
+        ("classes", 3, "classes are from 0 to 2, got from 0 to 3"),
+        ("left", 0, "frequencies are from 1 to inf, got from 0"),
+        ("values", np.nan, "values must be finite, got nan in row 7"),
+    ],
 )
-def test_a_pair_that_cannot_be_is_refused_and_adds_nothing(change):
+def test_a_pair_that_cannot_be_is_refused_and_adds_nothing(column, value, message):
     pairs = made_up()
     sums = summed(pairs)
     before = sums.means(*LEVELS)
-    ((name, value),) = change.items()
-    wrong = vars(pairs)[name].copy()
-    wrong[17] = value
-    with pytest.raises(ValueError, match="invalid entry in coordinates"):
-        sums.update(replace(pairs, **{name: wrong}))
+    spoilt = getattr(pairs, column).copy()
+    spoilt[7] = value
+    with pytest.raises(ValueError, match=message):
+        sums.update(replace(pairs, **{column: spoilt}))
     pd.testing.assert_frame_equal(sums.means(*LEVELS), before)

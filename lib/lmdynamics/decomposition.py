@@ -8,6 +8,7 @@ only the relevant part is computed, beside the true gates, which all focus sets 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -212,12 +213,15 @@ def _carried(layer: Layer, from_below: Tensor, in_focus: Tensor, convention: Con
     units = layer.hidden.shape[-1]
     relevant, cells = (from_below.new_zeros(sets, steps, batch, units) for _ in range(2))
     hidden = cell = from_below.new_zeros(sets, 1, batch, units)
-    first = in_focus.flatten(2).any(2).any(0).int().argmax() if in_focus.any() else steps
-    for step in range(int(first), steps):
+    begun = in_focus.cumsum(1) > 0
+    first = steps - int(begun.flatten(2).any(2).any(0).sum())
+    for step in range(first, steps):
         here = slice(step, step + 1)
         hidden, cell = layer.advance(
             here, from_below[:, here] + hidden @ layer.from_hidden.T, cell, in_focus[:, here], convention
         )
+        for part in (hidden, cell):
+            part *= begun[:, here]  # before, rounding
         relevant[:, here], cells[:, here] = hidden, cell
     return Decomposed(relevant, cells, layer.hidden, layer.cells[1:])
 
@@ -237,11 +241,20 @@ def run(
                 f"need nn.LSTM layers that read forwards, steps first, without projection, got {module!r}"
             )
         modules.append(module)
+    if not modules:
+        raise ValueError("need at least one nn.LSTM layer, got none")
+    for one, other in pairwise(modules):
+        if other.input_size != one.hidden_size:
+            raise ValueError(f"a layer of {one.hidden_size} units feeds one that reads {other.input_size}")
     if inputs.dim() != 3 or inputs.shape[2] != modules[0].input_size:
         raise ValueError(f"inputs are (steps, batch, {modules[0].input_size}), got {tuple(inputs.shape)}")
     weights = [_weights(module, n) for module in modules for n in range(module.num_layers)]
     if state is not None and len(state) != len(weights):
         raise ValueError(f"state is one (hidden, cell) for each of {len(weights)} layers, got {len(state)}")
+    for (_, from_hidden, _), pair in zip(weights, state or [], strict=False):
+        wanted = (1, inputs.shape[1], from_hidden.shape[1])
+        if any(part.shape != wanted for part in pair):
+            raise ValueError(f"a state is {wanted}, got {[tuple(part.shape) for part in pair]}")
     layers: list[Layer] = []
     below = inputs
     with torch.no_grad():

@@ -76,7 +76,27 @@ class PairSums:
         self._products = np.zeros((1 + REPLICATES, columns, columns))
 
     def update(self, pairs: Pairs) -> None:
-        """Add the pairs of some whole sentences."""
+        """Add the pairs of some whole sentences.
+
+        Raises
+        ------
+        ValueError
+            If a distance is below 1 or the sequential one beyond the longest, a class is none of `CLASSES`, a
+            frequency below 1, or a value not finite. Nothing is added then.
+        """
+        for name, column, least, most in (
+            ("sequential distances", pairs.sequential, 1, self.distance),
+            ("syntactic distances", pairs.syntactic, 1, np.inf),
+            ("classes", pairs.classes, 0, len(CLASSES) - 1),
+            ("frequencies", np.minimum(pairs.left, pairs.right), 1, np.inf),
+        ):
+            if ((column < least) | (column > most)).any():
+                raise ValueError(
+                    f"{name} are from {least} to {most}, got from {column.min()} to {column.max()}"
+                )
+        if not np.isfinite(pairs.values).all():
+            row = np.flatnonzero(~np.isfinite(pairs.values))[0]
+            raise ValueError(f"values must be finite, got {pairs.values[row]} in row {row}")
         sentences = int(pairs.sentences.max()) + 1 if len(pairs.values) else 0
         if not sentences:
             return
