@@ -4,7 +4,7 @@ Every measure takes two arrays, tokens × units with row i the same token in bot
 `statistics.JointMoments` has summed of two views: ``svcca(x, y)`` or ``svcca(moments["early", "late"])``.
 Both give the same number. RSA alone needs the arrays.
 
-All centre each unit about its mean over tokens and compute in float64. Canonical correlations are read from
+All but RSA centre each unit about its mean over tokens; all compute in float64. Canonical correlations are read from
 covariances, where a direction counts as absent if its variance is below 1e-12 of the largest: what float64
 products cannot tell from none. Duplicated, combined and constant units therefore change nothing. A unit
 counts as constant if its standard deviation is below 1e-12 of its mean. What rounding lifts above 1 is set
@@ -95,7 +95,7 @@ def svcca(
     x, y
         Two arrays; or the moments of two views, as `x` alone.
     variance
-        Share of each side that its kept directions explain, in (0, 1]; 1 keeps all, as `cca` does.
+        Share of each side that its kept directions explain, in (0, 1]; 1 keeps all that varies.
     rule
         What the share is of: ``"variance"``, the sum of squared singular values, or ``"singular_values"``,
         the sum of singular values themselves, as the tutorial of google/svcca counts, which keeps more

@@ -140,7 +140,7 @@ class JointMoments:
         Raises
         ------
         ValueError
-            If `other` compares other pairs, or its views have other widths.
+            If `other` compares other pairs, or the same in another order, or its views have other widths.
         """
         if set(self.pairs) != set(other.pairs):
             raise ValueError(f"only moments of the same pairs merge, got {other.pairs} for {self.pairs}")
