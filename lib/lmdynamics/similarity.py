@@ -4,11 +4,11 @@ Every measure takes two arrays, tokens × units with row i the same token in bot
 `statistics.JointMoments` has summed of two views: ``svcca(x, y)`` or ``svcca(moments["early", "late"])``.
 Both give the same number. RSA alone needs the arrays.
 
-All but RSA centre each unit about its mean over tokens; all compute in float64. Canonical correlations are read from
-covariances, where a direction counts as absent if its variance is below 1e-12 of the largest: what float64
-products cannot tell from none. Duplicated, combined and constant units therefore change nothing. A unit
-counts as constant if its standard deviation is below 1e-12 of its mean. What rounding lifts above 1 is set
-to 1.
+All but RSA centre each unit about its mean over tokens; all compute in float64. Canonical correlations are
+read from covariances, where a direction counts as absent if its variance is below 1e-12 of the largest: what
+float64 products cannot tell from none. Duplicated, combined and constant units therefore change nothing. A
+unit counts as constant if its standard deviation is below 1e-12 of its mean. What rounding lifts above 1 is
+set to 1.
 
 *Chance* is what unrelated Gaussian views score. It depends on widths and tokens, so compare values at equal
 numbers of both only.
