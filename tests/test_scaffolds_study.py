@@ -385,5 +385,5 @@ def test_the_epoch_reached_is_the_first_of_the_mean_over_seeds_or_never():
         for epoch, value in enumerate(values)
     ]
     found = chapter_5.reached(pd.DataFrame(rows))
-    assert found["2 symbols, unfamiliar"].tolist() == ["1", "2"]
-    assert found["4 symbols, familiar"].tolist() == ["2", "never"]
+    assert found.loc["2 symbols, unfamiliar"].tolist() == ["1", "2"]
+    assert found.loc["4 symbols, familiar"].tolist() == ["2", "never"]

@@ -169,18 +169,20 @@ def reached(rule: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each least probability, a column for each length and kind: the first epoch whose mean over
+        A row for each length and kind, a column for each least probability: the first epoch whose mean over
         seeds is not below it, as text; "never" where there is none.
     """
     means = rule.pivot_table(index="epoch", columns=["length", "familiar"], values="omega")
-    rows = {}
+    columns = {}
     for least in (0.1, 0.5):
         enough = means >= least
         first = enough.idxmax().where(enough.any())
-        rows[f"probability {least} or more"] = first.map(lambda at: "never" if np.isnan(at) else f"{at:.0f}")
+        columns[f"probability {least} or more"] = first.map(
+            lambda at: "never" if np.isnan(at) else f"{at:.0f}"
+        )
     kinds = means.columns.to_frame()
     names = kinds["length"].astype(str) + " symbols, " + kinds["familiar"].map({True: "", False: "un"})
-    return pd.DataFrame(rows).T.set_axis(names + "familiar", axis=1)
+    return pd.DataFrame(columns).set_axis(names + "familiar")
 
 
 def found_edges(attachment: pd.DataFrame) -> pd.DataFrame:
