@@ -11,6 +11,8 @@ from lmdynamics.claims import chapter_5
 from lmdynamics.decomposition import BIAS, INTERACTIONS
 
 SEEDS, EPOCHS, LENGTHS = range(3), range(4), (2, 4, 8)
+COMPARED = (1, 3)
+"""Epochs for which every convention was measured."""
 
 
 def made(sign, noise=0.0005):
@@ -25,7 +27,7 @@ def made(sign, noise=0.0005):
     conventions = [
         {"seed": seed, "epoch": epoch, "bias": bias, "interactions": interactions}
         for seed, epoch, bias, interactions in product(SEEDS, EPOCHS, BIAS, INTERACTIONS)
-        if epoch == EPOCHS[-1] or (bias, interactions) == (BIAS[0], INTERACTIONS[0])
+        if epoch in COMPARED or (bias, interactions) == (BIAS[0], INTERACTIONS[0])
     ]
     models = [
         {"length": length, "familiar": familiar, "rules": rules, "seed": seed}
@@ -72,20 +74,31 @@ def made(sign, noise=0.0005):
                 "omega": 0.1 * epoch
                 + 0.05 * sign * model["familiar"] * (1 if domain == "in" else -1)
                 - 0.02 * sign * model["length"] * (model["rules"] == 10),
-                "omega_from_alpha": 0.1 * epoch + 0.05 * sign * model["familiar"],
-                "omega_from_scaffold": 0.0,
-                "interdependence": 0.5 + sign * model["familiar"] * (0.1 + 0.05 * epoch),
             }
             for model, domain, epoch in product(models, ("in", "out"), EPOCHS)
+        ),
+        "decomposed": table(
+            {
+                **model,
+                "domain": domain,
+                **about,
+                "omega_from_alpha": 0.1 * about["epoch"] + 0.05 * sign * model["familiar"],
+                "omega_from_scaffold": 0.0,
+                "interdependence": 0.5 + sign * model["familiar"] * (0.1 + 0.05 * about["epoch"]),
+            }
+            for model, domain, about in product(models, ("in", "out"), conventions)
+            if about["seed"] == model["seed"]
         ),
         "consumed": table(
             {
                 **model,
                 "domain": "in",
+                "bias": bias,
+                "interactions": interactions,
                 "symbols": n,
                 "omega": 0.5 + 0.05 * n * (model["familiar"] == (sign > 0)),
             }
-            for model in models
+            for model, bias, interactions in product(models, BIAS, INTERACTIONS)
             for n in range(model["length"] + 1)
         ),
         "gradients": table(
@@ -142,13 +155,32 @@ def test_slopes_weigh_a_stratum_by_its_pairs_and_leave_out_small_ones():
     )
 
 
-def test_findings_about_english_are_also_decided_under_every_other_convention():
+def test_findings_by_decomposition_are_also_decided_under_every_other_convention():
     tables = made(1, noise=0)
-    flipped = tables["by_distance"]
-    other = (flipped["bias"] == "irrelevant") & (flipped["interactions"] == "source")
-    tables["by_distance"] = flipped.assign(mean=flipped["mean"].where(~other, 1 - flipped["mean"]))
+    for name, column in (("by_distance", "mean"), ("decomposed", "interdependence")):
+        table = tables[name]
+        other = (table["bias"] == "irrelevant") & (table["interactions"] == "source")
+        tables[name] = table.assign(**{column: table[column].where(~other, 1 - table[column])})
     found = claims.under_conventions(tables)
-    assert found.shape == (6, len(BIAS) * len(INTERACTIONS))
-    row = found.loc[chapter_5.CLAIMS["interdependence_falls_with_distance"].statement]
-    assert row["in focus", "irrelevant"] == "holds (+0.160)"
-    assert row["irrelevant", "source"] == "does not hold (-0.160)"
+    assert found.shape == (10, len(BIAS) * len(INTERACTIONS))
+    for name, margin in (
+        ("interdependence_falls_with_distance", 0.16),
+        ("familiar_more_interdependent", 0.25),
+        ("familiar_grows_interdependent", 0.1),  # from epoch 1 to 3, at 0.05 each
+    ):
+        row = found.loc[chapter_5.CLAIMS[name].statement]
+        assert row["in focus", "irrelevant"] == f"holds (+{margin:.3f})"
+        assert row["irrelevant", "source"] == f"does not hold (-{margin:.3f})"
+
+
+def test_conventions_are_compared_by_the_epochs_that_all_of_them_have():
+    tables = made(1, noise=0)
+    table = tables["decomposed"]
+    left_out = ~table["epoch"].isin(COMPARED)
+    tables["decomposed"] = table.assign(
+        omega_from_alpha=table["omega_from_alpha"].where(~left_out, -table["familiar"] * 1.0)
+    )
+    statement = chapter_5.CLAIMS["alpha_alone_sooner"].statement
+    assert claims.verdict("alpha_alone_sooner", tables).outcome == "does not hold"  # by every epoch
+    assert set(claims.under_conventions(tables).loc[statement]) == {"holds (+0.050)"}
+    assert set(chapter_5.compared(table)["epoch"]) == set(COMPARED)

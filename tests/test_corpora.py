@@ -125,6 +125,11 @@ def test_a_damaged_byte_is_an_error_that_names_the_file_or_changes_nothing(tmp_p
     assert refused > len(places) / 2
 
 
+def test_a_table_that_is_not_there_is_not_called_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        corpora.read(tmp_path / "nowhere.parquet")
+
+
 def test_a_table_cut_short_is_an_error(tmp_path):
     path = tmp_path / "table.parquet"
     corpora.write(corpus(words=(".", "a", "dog", "it", "ran", "the")), path)

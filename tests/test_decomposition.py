@@ -263,6 +263,7 @@ def test_the_parts_of_the_logits_add_up_to_the_models_own():
         ({"focus": torch.ones(2, STEPS + 1, dtype=torch.bool)}, r"7 steps.*\(2, 8\)"),
         ({"focus": torch.ones(2, STEPS, 2, dtype=torch.bool)}, "2 texts, inputs have 3"),
         ({"inputs": text(units=4)}, r"\(steps, batch, 6\), got \(7, 3, 4\)"),
+        ({"inputs": text().index_fill(0, torch.tensor(4), torch.nan)}, "finite, got nan at step 4 of text 0"),
         ({"lstms": nn.LSTM(UNITS, UNITS, bidirectional=True).double()}, "forwards"),
         ({"lstms": nn.LSTM(UNITS, UNITS, batch_first=True).double()}, "steps first"),
         ({"lstms": nn.LSTM(UNITS, UNITS, proj_size=2).double()}, "projection"),

@@ -1,16 +1,16 @@
-from pathlib import Path
-
+import pandas as pd
 import pytest
 
-from lmdynamics import claims, recorded
+from lmdynamics import claims, recorded, settings
+from lmdynamics.recorded import RESULTS
+from lmdynamics.studies import chapter_5
 
-RESULTS = Path(__file__).parents[1] / "data" / "results"
 HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 
 
 @pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
 def test_recorded_tables_still_decide_every_claim_of_their_study(home):
-    study, _, size = home.name.rpartition("-")
+    study, _, size = home.name.partition("-")
     found = recorded.load(study, size, RESULTS)
     verdicts = claims.overview(found.tables)
     assert len(verdicts) == sum(set(claim.tables) <= found.tables.keys() for claim in claims.CLAIMS.values())
@@ -22,3 +22,84 @@ def test_recorded_tables_still_decide_every_claim_of_their_study(home):
 def test_the_picture_of_the_readme_is_a_recorded_one():
     assert "data/results/chapter_4-demo/settling.svg" in (RESULTS.parents[1] / "README.md").read_text()
     assert (RESULTS / "chapter_4-demo" / "settling.svg").read_text().lstrip().startswith("<?xml")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What was asked to be measured, by a study that takes no time."""
+    asked = []
+
+    def study(size):
+        asked.append(size)
+        return {"rule": pd.DataFrame({"omega": [0.25]})}
+
+    monkeypatch.setattr(chapter_5, "study", study)
+    return asked
+
+
+def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
+    measured, monkeypatch, tmp_path, capsys
+):
+    command = ["chapter_5", "demo", "--corpus", "ewt", "--articles", "150", "--folder", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["recorded", *command])
+    recorded.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-demo-ewt"]
+    assert str(tmp_path / "chapter_5-demo-ewt") in capsys.readouterr().out
+    (size,) = measured
+    assert (size.english.treebank, size.english.corpus.corpus) == ("ewt", "wikitext-2")
+    found = recorded.load("chapter_5", "demo-ewt", tmp_path)
+    assert found.tables["rule"]["omega"].tolist() == [0.25]
+    said = chapter_5.recorded_by(found.about)
+    assert "Models of wikitext-2, its first 150 articles, 3 epochs, seeds 0, 1, 2" in said
+    assert f"measured on 15,000 tokens of ewt, {found.about['date'][:10]}" in said
+    assert said.endswith("`python -m lmdynamics.recorded chapter_5 demo --corpus ewt --articles 150`.")
+
+
+def test_a_study_on_the_corpus_of_its_scale_is_named_by_the_scale_alone(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["recorded", "chapter_5", "smoke", "--folder", str(tmp_path)])
+    recorded.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-smoke"]
+    assert measured == [settings.SMOKE]
+
+
+def test_a_study_that_was_not_recorded_on_a_corpus_is_an_error_that_names_the_whole_command(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"lmdynamics\.recorded chapter_5 demo --corpus mytext measures"
+    ):
+        recorded.load("chapter_5", "demo-mytext", tmp_path)
+
+
+def test_all_of_a_corpus_is_said_to_be_all_of_it():
+    about = {
+        "study": "chapter_5",
+        "settings": {
+            "name": "thesis",
+            "seeds": [0, 1],
+            "english": {
+                "corpus": {"corpus": "wikitext-2", "articles": None},
+                "training": {"epochs": 50},
+                "treebank": "ewt",
+                "tokens": None,
+            },
+        },
+        "date": "2026-01-02T03:04:05+00:00",
+        "torch": "2.11",
+        "machine": "Linux",
+    }
+    said = chapter_5.recorded_by(about)
+    assert "wikitext-2, all of it, 50 epochs" in said
+    assert "all tokens of ewt, 2026-01-02" in said
+    assert said.endswith("chapter_5 thesis --corpus ewt`.")
+
+
+def test_shares_of_edges_found_are_means_over_seeds():
+    rows = [
+        {"seed": seed, "weights": weights, "found": found, "low": found - 0.1, "high": found + 0.1}
+        for seed, weights, found in ((0, "x", 0.2), (0, "a", 0.5), (1, "x", 0.4), (1, "a", 0.7))
+    ]
+    found = chapter_5.found_edges(pd.DataFrame(rows))
+    assert found.to_dict("list") == {
+        "weights": ["x", "a"],
+        "edges found": ["30.0%", "60.0%"],
+        "95 % interval": ["20.0% to 40.0%", "50.0% to 70.0%"],
+    }

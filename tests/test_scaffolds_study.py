@@ -1,6 +1,6 @@
 """What the study of scaffolds says of its models is what the models themselves give, asked in another way."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from torch import nn
 
 from lmdynamics import decomposition, interdependence, runs, settings, training
 from lmdynamics import tables as tables_on_disk
+from lmdynamics.decomposition import Convention
 from lmdynamics.models import ModelSettings, RecurrentModel
 from lmdynamics.runs import Run
 from lmdynamics.settings import ScaffoldSettings
@@ -34,6 +35,8 @@ SCALE = replace(
     seeds=(0, 1),
 )
 KEY = Key(3, False, 20, 1)
+TABLES = ("rule", "decomposed", "consumed", "gradients")
+USUAL = asdict(Convention())
 KEYS = [Key(1, True, 20, 0), KEY, Key(3, False, 6, 0)]
 
 
@@ -54,7 +57,7 @@ def found(kept):
 
 @pytest.fixture(scope="module")
 def tables(found):
-    return {name: getattr(scaffolds, name)(found) for name in ("rule", "consumed", "gradients")}
+    return {name: getattr(scaffolds, name)(found) for name in TABLES}
 
 
 class Handmade(Run):
@@ -88,14 +91,16 @@ def exact(found, key, epoch):
     return found.runs[key].model(epoch).double()
 
 
-def omega_by_focus(model, ids, positions):
+def omega_by_focus(model, ids, positions, convention=None):
     """Mean probability of the last symbol by some positions alone, one case at a time."""
     focus = torch.zeros(1, len(ids), dtype=torch.bool)
     focus[0, list(positions)] = True
     found = []
     for case in ids.split(1, dim=1):
         with torch.no_grad():
-            (layer,) = decomposition.decompose(model.lstms[0], model.embedding(case), focus)
+            (layer,) = decomposition.decompose(
+                model.lstms[0], model.embedding(case), focus, convention=convention
+            )
         logits = model.decoder.weight.detach() @ layer.relevant[0, -1, 0]
         found.append((logits - logits.logsumexp(0)).exp()[-1].item())
     return np.mean(found)
@@ -158,9 +163,15 @@ def test_tables_have_one_row_for_each_model_epoch_domain_and_place(tables):
     epochs = pd.DataFrame({"epoch": range(EPOCHS + 1)})
     domains = pd.DataFrame({"domain": ["in", "out"]})
     places = pd.DataFrame([(n, at) for n in (1, 3) for at in range(n + 1)], columns=["length", "place"])
+    conventions = pd.DataFrame([asdict(each) for each in Convention.all()])
+    usual = pd.DataFrame([USUAL]).merge(epochs, how="cross")
+    others = conventions[1:].merge(epochs[1:], how="cross")
     wanted = {
         "rule": of_keys.merge(epochs, how="cross").merge(domains, how="cross"),
-        "consumed": of_keys.merge(domains, how="cross").merge(places.rename(columns={"place": "symbols"})),
+        "decomposed": of_keys.merge(domains, how="cross").merge(pd.concat([usual, others]), how="cross"),
+        "consumed": of_keys.merge(domains, how="cross")
+        .merge(conventions, how="cross")
+        .merge(places.rename(columns={"place": "symbols"})),
         "gradients": of_keys.merge(epochs, how="cross").merge(places.rename(columns={"place": "offset"})),
     }
     for name, expected in wanted.items():
@@ -168,23 +179,32 @@ def test_tables_have_one_row_for_each_model_epoch_domain_and_place(tables):
         rows = tables[name][names].sort_values(names, ignore_index=True)
         pd.testing.assert_frame_equal(rows, expected.sort_values(names, ignore_index=True), check_dtype=False)
         assert tables[name].notna().all(axis=None)
-    assert tables["rule"].columns[-4:].tolist() == [
-        *("omega", "omega_from_alpha", "omega_from_scaffold", "interdependence")
+    assert tables["decomposed"].columns[-3:].tolist() == [
+        *("omega_from_alpha", "omega_from_scaffold", "interdependence")
     ]
+
+
+def test_conventions_are_compared_from_the_first_epoch_to_the_last():
+    assert scaffolds.compared_epochs(40) == [1, 9, 17, 25, 33, 40]
+    assert scaffolds.compared_epochs(1) == [1]
+    assert scaffolds.compared_epochs(0) == [0]
 
 
 def test_each_model_that_has_learnt_anything_has_numbers_of_its_own(tables):
     for name, columns in (
-        ("rule", ["omega", "omega_from_alpha", "omega_from_scaffold", "interdependence"]),
+        ("rule", ["omega"]),
+        ("decomposed", ["omega_from_alpha", "omega_from_scaffold", "interdependence"]),
         ("gradients", ["whole", "omega"]),
     ):
         for column in columns:
             learnt = tables[name].query("epoch > 0")
+            if name == "decomposed":
+                learnt = only(learnt, **USUAL)
             assert learnt[column].round(9).nunique() == len(learnt)
 
 
 def test_untrained_models_of_one_seed_and_length_are_the_same_and_meet_the_same_cases(tables):
-    untrained = only(tables["rule"], epoch=0, domain="out")
+    untrained = only(tables["decomposed"], epoch=0, domain="out")
     assert (untrained.groupby(["seed", "length"])["interdependence"].nunique() == 1).all()
     assert untrained["interdependence"].nunique() == 2 * 2
 
@@ -206,11 +226,11 @@ def test_omega_is_what_the_model_expects_after_the_last_symbol_of_the_scaffold(f
 @pytest.mark.parametrize("domain", ["in", "out"])
 def test_omega_by_alpha_or_by_the_scaffold_is_by_the_logits_that_they_leave(found, tables, key, domain):
     ids = cases_of(found, key, domain)
-    for epoch in (0, EPOCHS):
+    for epoch, convention in [(0, Convention()), *((EPOCHS, each) for each in Convention.all())]:
         model = exact(found, key, epoch)
-        row = only(tables["rule"], **key._asdict(), epoch=epoch, domain=domain)
-        by_alpha = omega_by_focus(model, ids, [CONTEXT])
-        by_scaffold = omega_by_focus(model, ids, range(CONTEXT + 1, CONTEXT + 1 + key.length))
+        row = only(tables["decomposed"], **key._asdict(), epoch=epoch, domain=domain, **asdict(convention))
+        by_alpha = omega_by_focus(model, ids, [CONTEXT], convention)
+        by_scaffold = omega_by_focus(model, ids, range(CONTEXT + 1, CONTEXT + 1 + key.length), convention)
         assert row["omega_from_alpha"].item() == pytest.approx(by_alpha, rel=1e-5)
         assert row["omega_from_scaffold"].item() == pytest.approx(by_scaffold, rel=1e-5)
 
@@ -219,11 +239,12 @@ def test_omega_by_alpha_or_by_the_scaffold_is_by_the_logits_that_they_leave(foun
 @pytest.mark.parametrize("domain", ["in", "out"])
 def test_interdependence_is_that_of_alpha_and_the_whole_scaffold(found, tables, key, domain):
     pair = ([CONTEXT], range(CONTEXT + 1, CONTEXT + 1 + key.length))
-    for epoch in range(EPOCHS + 1):
+    usual = [(epoch, Convention()) for epoch in range(EPOCHS + 1)]
+    for epoch, convention in [*usual, *((EPOCHS, each) for each in Convention.all())]:
         model = exact(found, key, epoch)
         inputs = model.embedding(cases_of(found, key, domain)).detach()
-        expected = interdependence.between(model.lstms, inputs, [pair]).mean().item()
-        row = only(tables["rule"], **key._asdict(), epoch=epoch, domain=domain)
+        expected = interdependence.between(model.lstms, inputs, [pair], convention=convention).mean().item()
+        row = only(tables["decomposed"], **key._asdict(), epoch=epoch, domain=domain, **asdict(convention))
         assert row["interdependence"].item() == pytest.approx(expected, rel=1e-3)
 
 
@@ -231,16 +252,17 @@ def test_interdependence_is_that_of_alpha_and_the_whole_scaffold(found, tables, 
 @pytest.mark.parametrize("domain", ["in", "out"])
 def test_symbols_are_consumed_from_alpha_on_until_the_whole_scaffold_is_in_focus(found, tables, key, domain):
     ids, model = cases_of(found, key, domain), exact(found, key, EPOCHS)
-    table = only(tables["consumed"], **key._asdict(), domain=domain).set_index("symbols")["omega"]
-    for symbols in range(key.length + 1):
-        expected = omega_by_focus(model, ids, range(CONTEXT, CONTEXT + 1 + symbols))
-        assert table[symbols] == pytest.approx(expected, rel=1e-5)
+    for convention in Convention.all():
+        rows = only(tables["consumed"], **key._asdict(), domain=domain, **asdict(convention))
+        for symbols, omega in rows.set_index("symbols")["omega"].items():
+            expected = omega_by_focus(model, ids, range(CONTEXT, CONTEXT + 1 + symbols), convention)
+            assert omega == pytest.approx(expected, rel=1e-5)
 
 
 def test_no_symbol_consumed_is_alpha_alone(tables):
-    keys = list(Key._fields)
-    alone = only(tables["consumed"], symbols=0).set_index([*keys, "domain"])["omega"]
-    last = only(tables["rule"], epoch=EPOCHS).set_index([*keys, "domain"])["omega_from_alpha"]
+    of_row = [*Key._fields, "domain", *USUAL]
+    alone = only(tables["consumed"], symbols=0).set_index(of_row)["omega"]
+    last = only(tables["decomposed"], epoch=EPOCHS).set_index(of_row)["omega_from_alpha"]
     np.testing.assert_allclose(alone, last[alone.index], rtol=1e-5)
 
 
@@ -328,7 +350,8 @@ def test_a_model_that_knows_only_its_bias_expects_omega_by_none_of_its_words():
         model.decoder.bias[9] = 2.0
     (row, _) = scaffolds._rule(Handmade(model), spoken, 0, 5)
     assert row["omega"] == pytest.approx(np.exp(2) / (np.exp(2) + 9), rel=1e-6)
-    assert row["omega_from_alpha"] == row["omega_from_scaffold"] == pytest.approx(0.1, rel=1e-6)
+    for row in scaffolds._decomposed(Handmade(model), spoken, 0, 5):
+        assert row["omega_from_alpha"] == row["omega_from_scaffold"] == pytest.approx(0.1, rel=1e-6)
     assert all(
         each["omega"] == pytest.approx(0.1, rel=1e-6)
         for each in scaffolds._consumed(Handmade(model), spoken, 0, 5)
@@ -358,6 +381,7 @@ def test_a_model_that_remembers_alpha_alone_owes_omega_to_it_alone(length):
     omega = np.exp(logit) / (np.exp(logit) + 9)
     for row in scaffolds._rule(Handmade(model), spoken, 0, 5):
         assert row["omega"] == pytest.approx(omega, rel=1e-6)
+    for row in scaffolds._decomposed(Handmade(model), spoken, 0, 5):
         assert row["omega_from_alpha"] == pytest.approx(omega, rel=1e-6)
         assert row["omega_from_scaffold"] == pytest.approx(0.1, rel=1e-6)
         assert row["interdependence"] == pytest.approx(0, abs=1e-6)

@@ -3,6 +3,7 @@
 import pickle
 from itertools import pairwise
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,20 @@ def test_moments_of_other_pairs_or_widths_do_not_merge():
     narrow = {name: block[:, :1] for name, block in blocks_of(20).items()}
     with pytest.raises(ValueError, match="'a' has 3 units, got 1"):
         moments.merge(summed(narrow))
+
+
+@pytest.mark.parametrize(
+    ("block", "shape"), [(torch.ones(10), r"\(10,\)"), (torch.ones(10, 1, 3), r"\(10, 1, 3\)")]
+)
+def test_a_view_that_is_no_matrix_is_refused(block, shape, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    with pytest.raises(ValueError, match=rf"tokens × units, got {shape} for 'a'"):
+        JointMoments([("a", "b")]).update({"a": block, "b": torch.ones(10, 2)})
+
+
+def test_there_is_nothing_to_sum_without_a_pair():
+    with pytest.raises(ValueError, match="at least one pair of views, got none"):
+        JointMoments([])
 
 
 def test_reading_needs_tokens_and_a_pair_that_was_asked_for():

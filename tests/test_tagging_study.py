@@ -129,9 +129,15 @@ def test_orders_agree_with_themselves(tables):
 
 
 def test_costs_add_up_to_the_whole(found, tables):
-    table = tagging_report.costs(found, tables["trajectories"], tables["probes"])
+    table = tagging_report.costs(
+        found, *(tables[name] for name in ("similarities", "trajectories", "probes"))
+    )
     assert table["share"].sum() == pytest.approx(1)
     assert (table["seconds"] > 0).all()
+    among = table.loc["observing language models among themselves", "seconds"]
+    of_seed = tables["similarities"].groupby("seed")["observing_seconds"]
+    assert (of_seed.nunique() == 1).all()
+    assert among == pytest.approx(of_seed.first().sum())
 
 
 def test_the_example_shows_every_task_for_every_token(found):

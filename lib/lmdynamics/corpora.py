@@ -219,6 +219,8 @@ def read(path: Path) -> Corpus:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the file is damaged.
     """
@@ -245,6 +247,8 @@ def read(path: Path) -> Corpus:
             parts=None if parts is None else parts[sentences[:-1]],
             fingerprint=about["fingerprint"],
         )
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is a damaged table of a corpus ({error}); delete it and load again"

@@ -8,7 +8,7 @@ only the relevant part is computed, beside the true gates, which all focus sets 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import torch
@@ -47,6 +47,11 @@ class Convention:
         for field, names in (("bias", BIAS), ("interactions", INTERACTIONS)):
             if getattr(self, field) not in names:
                 raise ValueError(f"{field} is one of {', '.join(names)}, got {getattr(self, field)!r}")
+
+    @classmethod
+    def all(cls) -> list["Convention"]:
+        """Every convention that there is, the thesis's first."""
+        return [cls(bias=bias, interactions=kind) for bias, kind in product(BIAS, INTERACTIONS)]
 
 
 class Decomposed(NamedTuple):
@@ -178,7 +183,7 @@ def decompose(
     Raises
     ------
     ValueError
-        If shapes do not fit, or a module is bidirectional, projected or batch first.
+        If shapes do not fit, inputs are not finite, or a module is bidirectional, projected or batch first.
 
     Notes
     -----
@@ -248,6 +253,12 @@ def run(
             raise ValueError(f"a layer of {one.hidden_size} units feeds one that reads {other.input_size}")
     if inputs.dim() != 3 or inputs.shape[2] != modules[0].input_size:
         raise ValueError(f"inputs are (steps, batch, {modules[0].input_size}), got {tuple(inputs.shape)}")
+    if not inputs.isfinite().all():
+        step, text, unit = (~inputs.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"inputs are finite, got {inputs[step, text, unit]} at step {step} of text {text}; look at the "
+            "embeddings or the run that they are of"
+        )
     weights = [_weights(module, n) for module in modules for n in range(module.num_layers)]
     if state is not None and len(state) != len(weights):
         raise ValueError(f"state is one (hidden, cell) for each of {len(weights)} layers, got {len(state)}")

@@ -44,7 +44,8 @@ def between(
     Raises
     ------
     ValueError
-        If sets are empty, overlap or reach outside the text, or the joint relevant state is zero.
+        If sets are empty, overlap or reach outside the text, the joint relevant state is zero, or `decompose`
+        would refuse the input.
     """
     steps = len(inputs)
     for a, b in pairs:
@@ -100,7 +101,8 @@ def pairwise(
     Raises
     ------
     ValueError
-        If the distance is not positive, a length is out of range, or a joint relevant state is zero.
+        If the distance is not positive, a length is out of range, a joint relevant state is zero, or
+        `decompose` would refuse the input.
 
     Notes
     -----

@@ -1,9 +1,10 @@
 """Results that were measured once and are kept: small tables beside what they were measured with.
 
-A recorded study is a folder, `<study>-<scale>`, of one CSV file per table and `about.json`: settings,
-versions, machine, date, and the seconds of the call that wrote it, in which models trained before cost
-nothing. It is written only by the code that measured it: `python -m lmdynamics.recorded chapter_4 desktop`
-trains what is missing and writes to `data/results`.
+A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
+and the seconds of the call that wrote it, in which models trained before cost nothing. It is named
+`<study>-<scale>`, and where the scale was given another corpus to read, `<study>-<scale>-<corpus>`. It is
+written only by the code that measured it: `python -m lmdynamics.recorded chapter_4 desktop` trains what is
+missing and writes to `data/results`.
 """
 
 import argparse
@@ -25,6 +26,8 @@ STUDIES = ("chapter_4", "chapter_5", "chapter_6")
 """Modules of `studies` that have a `study` to record."""
 LEFT_OUT = ("shown", "words", "vocabulary")
 """Tables that are not kept: they hold text by others, or a row for every word and epoch."""
+RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
+"""Where the book keeps them."""
 PICTURES = {"chapter_4": plots.settling}
 """What is drawn of a study beside its tables, for the README."""
 
@@ -38,7 +41,7 @@ class Recorded:
     """Settings, versions, machine, date (UTC) and seconds."""
 
 
-def record(study: str, size: Scale, folder: Path) -> Path:
+def record(study: str, size: Scale, folder: Path, *, corpus: str | None = None) -> Path:
     """Measure a study and keep its tables.
 
     Parameters
@@ -49,11 +52,13 @@ def record(study: str, size: Scale, folder: Path) -> Path:
         How large.
     folder
         Where recorded results are kept.
+    corpus
+        What the scale was given to read, where that is not its own.
 
     Returns
     -------
     pathlib.Path
-        The folder of this study and scale. What stood there is overwritten.
+        The folder of this study, scale and corpus. What stood there is overwritten.
     """
     module = f"lmdynamics.studies.{study}"
     begun = time.monotonic()
@@ -65,7 +70,7 @@ def record(study: str, size: Scale, folder: Path) -> Path:
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }
-    home = folder / f"{study}-{size.name}"
+    home = folder / "-".join([study, size.name, *([Path(corpus).stem] if corpus else [])])
     home.mkdir(parents=True, exist_ok=True)
     for stale in home.glob("*.csv"):
         stale.unlink()
@@ -77,8 +82,17 @@ def record(study: str, size: Scale, folder: Path) -> Path:
     return home
 
 
-def load(study: str, size: str, folder: Path) -> Recorded:
+def load(study: str, size: str, folder: Path = RESULTS) -> Recorded:
     """Read a recorded study.
+
+    Parameters
+    ----------
+    study
+        One of `STUDIES`.
+    size
+        The name of its scale, and that of its corpus where that is another: ``"demo"``, ``"demo-ewt"``.
+    folder
+        Where recorded results are kept.
 
     Raises
     ------
@@ -87,11 +101,16 @@ def load(study: str, size: str, folder: Path) -> Recorded:
     """
     home = folder / f"{study}-{size}"
     if not (home / "about.json").exists():
+        name, _, corpus = size.partition("-")
+        command = f"{study} {name}" + (f" --corpus {corpus}" if corpus else "")
         raise FileNotFoundError(
-            f"{home} holds no recorded study; python -m lmdynamics.recorded {study} {size} measures it"
+            f"{home} holds no recorded study; python -m lmdynamics.recorded {command} measures it"
         )
-    tables = {path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}
-    return Recorded(tables, json.loads((home / "about.json").read_text(encoding="utf-8")))
+    return Recorded(_tables(home), json.loads((home / "about.json").read_text(encoding="utf-8")))
+
+
+def _tables(home: Path) -> dict[str, pd.DataFrame]:
+    return {path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}
 
 
 def main() -> None:
@@ -99,13 +118,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a study and keep its tables.")
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("scale", choices=SCALES)
-    parser.add_argument("--folder", type=Path, default=Path("data/results"), help="default: data/results")
+    parser.add_argument("--corpus", help="to read in place of the scale's own")
+    parser.add_argument("--articles", type=int, help="to read of it, from its beginning")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="default: data/results")
     given = parser.parse_args()
-    home = record(given.study, scale(given.scale), given.folder)
+    varied = importlib.import_module(f"lmdynamics.studies.{given.study}").varied
+    size = varied(scale(given.scale), corpus=given.corpus, articles=given.articles)
+    home = record(given.study, size, given.folder, corpus=given.corpus)
     if given.study in PICTURES:
         plots.use_style()
         picture = PICTURES[given.study]
-        figure = picture(load(given.study, given.scale, given.folder).tables)
+        figure = picture(_tables(home))
         figure.savefig(home / f"{picture.__name__}.svg", metadata={"Date": None})
     print(f"recorded in {home}")
 

@@ -82,6 +82,11 @@ class JointMoments:
     pairs
         Names of the views to compare, two by two; a view with itself is always there.
 
+    Raises
+    ------
+    ValueError
+        If there are no pairs.
+
     Attributes
     ----------
     views
@@ -100,6 +105,8 @@ class JointMoments:
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         asked = {frozenset(pair): pair for pair in pairs}
+        if not asked:
+            raise ValueError("JointMoments needs at least one pair of views, got none")
         self.views = tuple(dict.fromkeys(name for pair in asked.values() for name in pair))
         self.pairs = tuple(({frozenset([name]): (name, name) for name in self.views} | asked).values())
         self._centred: _Sums | None = None
@@ -117,8 +124,9 @@ class JointMoments:
         Raises
         ------
         ValueError
-            If a view is missing or unknown, the block is empty, the views differ in their number of tokens,
-            a view differs in width from the blocks before, or a value is not finite. Nothing is added then.
+            If a view is missing or unknown, the block is empty, a view is not tokens × units, the views
+            differ in their number of tokens, a view differs in width from the blocks before, or a value is
+            not finite. Nothing is added then.
         """
         if blocks.keys() != set(self.views):
             raise ValueError(f"update needs the views {sorted(self.views)}, got {sorted(blocks)}")
@@ -331,9 +339,13 @@ def aligned(blocks: Mapping[str, Block]) -> dict[str, Tensor]:
     Raises
     ------
     ValueError
-        If the views differ in their number of tokens, there are none, or a value is not finite.
+        If a view is not tokens × units, the views differ in their number of tokens, there are none, or a
+        value is not finite.
     """
     tensors = {name: _as_tensor(block) for name, block in blocks.items()}
+    for name, tensor in tensors.items():
+        if tensor.dim() != 2 or not tensor.shape[1]:
+            raise ValueError(f"a view is tokens × units, got {tuple(tensor.shape)} for {name!r}")
     counts = {name: len(tensor) for name, tensor in tensors.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"views must show the same tokens, row by row; got {counts} tokens")

@@ -13,14 +13,13 @@ remains valid where seeds are compared with one another, and their pairs are not
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from itertools import product
 from typing import get_args
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from lmdynamics.claims import chapter_4, chapter_5, chapter_6
-from lmdynamics.decomposition import BIAS, INTERACTIONS, Convention
+from lmdynamics.decomposition import Convention
 from lmdynamics.judging import Claim, Margin, Outcome, Verdict, half_interval, judged
 
 __all__ = [
@@ -154,12 +153,14 @@ def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.Da
 
 
 def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The verdicts on the claims about English, were they decided by other conventions of decomposition.
+    """The verdicts on the claims of chapter 5, were they decided by other conventions of decomposition.
+
+    Each is decided by the epochs for which all conventions were measured.
 
     Parameters
     ----------
     tables
-        Those of `studies.syntax`.
+        Those of `studies.chapter_5`; claims whose tables name no convention are left out.
 
     Returns
     -------
@@ -173,13 +174,13 @@ def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         if not all("interactions" in tables.get(name, ()) for name in claim.tables):
             continue
         row: dict[tuple[str, str], str] = {}
-        for bias, interactions in product(BIAS, INTERACTIONS):
-            convention = Convention(bias=bias, interactions=interactions)
+        compared = {name: chapter_5.compared(tables[name]) for name in claim.tables}
+        for convention in Convention.all():
             rows_of = {
-                name: chapter_5.usual(tables[name], convention).assign(**default) for name in claim.tables
+                name: chapter_5.under(table, convention).assign(**default) for name, table in compared.items()
             }
             found = judged(claim, rows_of)
-            row[bias.replace("_", " "), interactions] = _briefly(found)
+            row[convention.bias.replace("_", " "), convention.interactions] = _briefly(found)
         rows.append(pd.Series(row, name=claim.statement))
     return pd.DataFrame(rows).rename_axis(columns=["bias × bias", "relevant × irrelevant"])
 

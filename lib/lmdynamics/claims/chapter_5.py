@@ -14,11 +14,23 @@ EXPECTED = 0.1
 """Probability from which on ω counts as expected at all; ours, for the thesis names none."""
 
 
-def usual(table: pd.DataFrame, convention: Convention | None = None) -> pd.DataFrame:
-    """Rows after the last epoch, under one convention of the decomposition; None for the thesis's."""
+def under(table: pd.DataFrame, convention: Convention | None = None) -> pd.DataFrame:
+    """Rows under one convention of the decomposition; None for the thesis's."""
     convention = convention or Convention()
-    rows = table[table["epoch"] == table["epoch"].max()]
-    return rows[(rows["bias"] == convention.bias) & (rows["interactions"] == convention.interactions)]
+    return table[(table["bias"] == convention.bias) & (table["interactions"] == convention.interactions)]
+
+
+def usual(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows after the last epoch, under the thesis's convention."""
+    return _at_last(under(table))
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of those epochs for which every convention was measured."""
+    if "epoch" not in table:
+        return table
+    of_epoch = table[["epoch", "bias", "interactions"]].drop_duplicates().groupby("epoch").size()
+    return table[table["epoch"].isin(of_epoch.index[of_epoch == of_epoch.max()])]
 
 
 def slopes(strata: pd.DataFrame) -> pd.DataFrame:
@@ -77,9 +89,9 @@ def _trees_beyond_neighbours(attachment: pd.DataFrame) -> float:
     return own - found["nearest neighbours"]
 
 
-def _of_domain(rule: pd.DataFrame, domain: str) -> pd.DataFrame:
+def _of_domain(table: pd.DataFrame, domain: str) -> pd.DataFrame:
     """Models with all rules, at test cases of one domain, after training has begun."""
-    rows = rule[(rule["domain"] == domain) & (rule["rules"] == rule["rules"].max())]
+    rows = table[(table["domain"] == domain) & (table["rules"] == table["rules"].max())]
     return rows[rows["epoch"] > 0]
 
 
@@ -89,8 +101,8 @@ def _familiar_less_unfamiliar(rows: pd.DataFrame, column: str) -> float:
     return (means[True] - means[False]).mean()
 
 
-def _sooner(column: str, domain: str) -> Callable[[pd.DataFrame], float]:
-    return lambda rule: _familiar_less_unfamiliar(_of_domain(rule, domain), column)
+def _sooner_in_domain(rule: pd.DataFrame) -> float:
+    return _familiar_less_unfamiliar(_of_domain(rule, "in"), "omega")
 
 
 def _at_last(rows: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +113,12 @@ def _fails_out_of_domain(rule: pd.DataFrame) -> float:
     return -_familiar_less_unfamiliar(_at_last(_of_domain(rule, "out")), "omega")
 
 
+def _alpha_alone_sooner(decomposed: pd.DataFrame) -> float:
+    return _familiar_less_unfamiliar(_of_domain(under(decomposed), "out"), "omega_from_alpha")
+
+
 def _leans_on_scaffold(consumed: pd.DataFrame) -> float:
+    consumed = under(consumed)
     rows = consumed[(consumed["domain"] == "in") & (consumed["rules"] == consumed["rules"].max())]
     rows = rows[rows["length"] == rows["length"].max()]
     means = rows.groupby(["familiar", "symbols"])["omega"].mean().unstack("symbols")
@@ -110,12 +127,12 @@ def _leans_on_scaffold(consumed: pd.DataFrame) -> float:
     return familiar - max(unfamiliar, 0.0)
 
 
-def _more_interdependent(rule: pd.DataFrame) -> float:
-    return _familiar_less_unfamiliar(_at_last(_of_domain(rule, "in")), "interdependence")
+def _more_interdependent(decomposed: pd.DataFrame) -> float:
+    return _familiar_less_unfamiliar(_of_domain(usual(decomposed), "in"), "interdependence")
 
 
-def _grows_interdependent(rule: pd.DataFrame) -> float:
-    rows = _of_domain(rule, "in").query("familiar")
+def _grows_interdependent(decomposed: pd.DataFrame) -> float:
+    rows = _of_domain(under(decomposed), "in").query("familiar")
     means = rows.groupby(["epoch", "length"])["interdependence"].mean().unstack("length")
     return (means.iloc[-1] - means.iloc[0]).mean() if len(means) > 1 else np.nan
 
@@ -187,7 +204,7 @@ CLAIMS = {
         "expected more on average over training.",
         source="thesis chapter 5, section 4.3 and figure 7a",
         tables=("rule",),
-        margin=_sooner("omega", "in"),
+        margin=_sooner_in_domain,
         measured_as="probability of ω, familiar less unfamiliar, mean over epochs and lengths",
     ),
     "familiar_fails_out_of_domain": Claim(
@@ -202,8 +219,8 @@ CLAIMS = {
         statement="By α alone, ω is expected sooner where scaffolds are familiar: more on average over "
         "training.",
         source="thesis chapter 5, section 4.3.1 and figure 8",
-        tables=("rule",),
-        margin=_sooner("omega_from_alpha", "out"),
+        tables=("decomposed",),
+        margin=_alpha_alone_sooner,
         measured_as="probability of ω by α alone on random scaffolds, familiar less unfamiliar, mean over "
         "epochs and lengths",
     ),
@@ -219,14 +236,14 @@ CLAIMS = {
     "familiar_more_interdependent": Claim(
         statement="α and a familiar scaffold are more interdependent than α and an unfamiliar one.",
         source="thesis chapter 5, section 4.3.1 and figure 10",
-        tables=("rule",),
+        tables=("decomposed",),
         margin=_more_interdependent,
         measured_as="interdependence, familiar less unfamiliar, after the last epoch, mean over lengths",
     ),
     "familiar_grows_interdependent": Claim(
         statement="Where scaffolds are familiar, their interdependence with α grows over training.",
         source="thesis chapter 5, section 4.3.1 and figure 10",
-        tables=("rule",),
+        tables=("decomposed",),
         margin=_grows_interdependent,
         measured_as="rise of interdependence from epoch 1 to the last, mean over lengths",
     ),

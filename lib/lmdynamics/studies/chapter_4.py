@@ -4,6 +4,9 @@ import pandas as pd
 
 from lmdynamics.settings import Scale
 from lmdynamics.studies import probing, similarity, taggers, tagging
+from lmdynamics.studies.language_models import varied
+
+__all__ = ["study", "varied"]
 
 
 def study(scale: Scale) -> dict[str, pd.DataFrame]:

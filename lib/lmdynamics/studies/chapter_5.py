@@ -1,7 +1,8 @@
 """All tables of chapter 5, and the small ones that its page shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
     -------
     dict[str, pandas.DataFrame]
         Those of `studies.syntax` (`strata`, `by_distance`, `effects`, `correlations`, `attachment`, `shown`)
-        and of `studies.scaffolds` (`rule`, `consumed`, `gradients`).
+        and of `studies.scaffolds` (`rule`, `decomposed`, `consumed`, `gradients`).
     """
     text = language_models.prepared(syntax.as_scale(scale))
     made = parallel(runs.train, [*syntax.jobs(scale, text), *scaffolds.jobs(scale)])
@@ -34,6 +35,7 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
         **syntax.tables(english),
         "shown": syntax.shown(english),
         "rule": scaffolds.rule(learnt),
+        "decomposed": scaffolds.decomposed(learnt),
         "consumed": scaffolds.consumed(learnt),
         "gradients": scaffolds.gradients(learnt),
     }
@@ -186,5 +188,45 @@ def reached(rule: pd.DataFrame) -> pd.DataFrame:
 
 
 def found_edges(attachment: pd.DataFrame) -> pd.DataFrame:
-    """Share of edges that each kind of weights finds, and its interval over sentences, means over seeds."""
-    return attachment.groupby("weights", sort=False)[["found", "low", "high"]].mean().reset_index()
+    """Share of edges that each kind of weights finds, and its interval over sentences, means over seeds.
+
+    Parameters
+    ----------
+    attachment
+        Rows of one epoch and one convention.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each kind of `weights`: the share `found` and its interval, as text.
+    """
+    means = attachment.groupby("weights", sort=False)[["found", "low", "high"]].mean()
+    return pd.DataFrame(
+        {
+            "weights": list(means.index),
+            "edges found": [f"{share:.1%}" for share in means["found"]],
+            "95 % interval": [f"{low:.1%} to {high:.1%}" for low, high in means[["low", "high"]].to_numpy()],
+        }
+    )
+
+
+def recorded_by(about: Mapping[str, Any]) -> str:
+    """Say in a sentence how the recorded study of English was measured, and how to measure it again.
+
+    Parameters
+    ----------
+    about
+        That of `recorded.Recorded`, of this study on a treebank.
+    """
+    settings = about["settings"]
+    english, seeds = settings["english"], ", ".join(map(str, settings["seeds"]))
+    corpus, epochs, articles = english["corpus"], english["training"]["epochs"], english["corpus"]["articles"]
+    text = f"{corpus['corpus']}, {f'its first {articles} articles' if articles else 'all of it'}"
+    again = f"{about['study']} {settings['name']} --corpus {english['treebank']}"
+    again += f" --articles {articles}" if articles else ""
+    measured = f"{english['tokens']:,}" if english["tokens"] else "all"
+    return (
+        f"Models of {text}, {epochs} epochs, seeds {seeds}; measured on {measured} tokens of "
+        f"{english['treebank']}, {about['date'][:10]}, with torch {about['torch']} on {about['machine']}. "
+        f"Again: `python -m lmdynamics.recorded {again}`."
+    )

@@ -6,8 +6,8 @@ epoch it meets test cases, context α scaffold ω, whose scaffolds are those of 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmdynamics import decomposition
+from lmdynamics.decomposition import Convention
 from lmdynamics.models import RecurrentModel
 from lmdynamics.progress import report
 from lmdynamics.runs import Run, RunSettings
@@ -110,17 +111,29 @@ def collected(scale: Scale, trained: Sequence[Run]) -> Scaffolds:
 
 
 def rule(scaffolds: Scaffolds) -> pd.DataFrame:
-    """Return what each model expects where ω is due, after each epoch.
+    """Return how probable each model finds ω where it is due, after each epoch.
 
     Returns
     -------
     pandas.DataFrame
-        One row per model (`length, familiar, rules, seed`), `epoch` and `domain` of the test cases, with
-        means over them: the probability of ω (`omega`); what it would be by α alone, or by the scaffold alone
-        (`omega_from_alpha`, `omega_from_scaffold`: softmax of the relevant logits); `interdependence` of α
-        and the scaffold.
+        One row per model (`length, familiar, rules, seed`), `domain` of the test cases and `epoch`, with the
+        mean over cases of the probability of ω (`omega`).
     """
     return _over_models(scaffolds, "rule", _rule)
+
+
+def decomposed(scaffolds: Scaffolds) -> pd.DataFrame:
+    """Return what α and its scaffold contribute where ω is due, apart and together.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model, `domain`, `epoch`, and the convention of the decomposition, `bias` and
+        `interactions`: the thesis's after each epoch, every other after the `compared_epochs`. Means over
+        cases: what the probability of ω would be by α alone, or by the scaffold alone (`omega_from_alpha`,
+        `omega_from_scaffold`: softmax of the relevant logits), and the `interdependence` of both.
+    """
+    return _over_models(scaffolds, "decomposed", _decomposed)
 
 
 def consumed(scaffolds: Scaffolds) -> pd.DataFrame:
@@ -129,10 +142,15 @@ def consumed(scaffolds: Scaffolds) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per model, `domain` and number of symbols of the scaffold in focus beside α (`symbols`), with
-        the mean probability of ω (`omega`).
+        One row per model, `domain`, convention as in `decomposed`, and number of symbols of the scaffold in
+        focus beside α (`symbols`), with the mean probability of ω (`omega`).
     """
     return _over_models(scaffolds, "consumed", _consumed)
+
+
+def compared_epochs(epochs: int) -> list[int]:
+    """After which epochs all conventions of decomposition are compared: every eighth, and the last."""
+    return sorted({*range(1, epochs, 8), epochs})
 
 
 def gradients(scaffolds: Scaffolds) -> pd.DataFrame:
@@ -148,7 +166,7 @@ def gradients(scaffolds: Scaffolds) -> pd.DataFrame:
     return _over_models(scaffolds, "gradients", _gradients)
 
 
-Row = dict[str, float | int | str]
+Row = dict[str, Any]
 
 
 def _over_models(
@@ -173,47 +191,60 @@ def _over_models(
 
 
 def _rule(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
-    steps = CONTEXT + 1 + spoken.settings.length
-    focus = torch.zeros(3, steps, dtype=torch.bool)
-    focus[[0, 2], CONTEXT] = focus[1:, CONTEXT + 1 :] = True
-    report(f"expecting ω: {_about(spoken)}, seed {spoken.seed}")
     rows: list[Row] = []
     for domain in DOMAINS:
-        ids = torch.from_numpy(spoken.cases(domain, cases)[:, :steps]).T
+        ids = _before_omega(spoken, domain, cases)
         for epoch in range(epochs + 1):
             model = run.model(epoch)
-            top = _top(model, ids, focus)
-            alpha, scaffold, both = top.relevant[:, -1]
             with torch.no_grad():
-                omega = model.decoder(top.hidden[-1]).softmax(-1)[:, spoken.settings.omega]
-            by_alpha, by_scaffold, _ = _relevant_probability(model, top, spoken.settings.omega)
-            apart = (both - alpha - scaffold).norm(dim=1) / both.norm(dim=1)
-            rows.append(
-                {
-                    "domain": domain,
-                    "epoch": epoch,
-                    "omega": omega.mean().item(),
-                    "omega_from_alpha": by_alpha,
-                    "omega_from_scaffold": by_scaffold,
-                    "interdependence": apart.mean().item(),
-                }
-            )
+                last = model(ids).layers[model.layer_names[-1]][-1]
+                omega = model.decoder(last).softmax(-1)[:, spoken.settings.omega].mean()
+            rows.append({"domain": domain, "epoch": epoch, "omega": omega.item()})
+    return rows
+
+
+def _decomposed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+    focus = torch.zeros(3, CONTEXT + 1 + spoken.settings.length, dtype=torch.bool)
+    focus[[0, 2], CONTEXT] = focus[1:, CONTEXT + 1 :] = True
+    report(f"what α and its scaffold contribute: {_about(spoken)}, seed {spoken.seed}")
+    rows: list[Row] = []
+    for domain in DOMAINS:
+        ids = _before_omega(spoken, domain, cases)
+        for convention in Convention.all():
+            usual = convention == Convention()
+            for epoch in range(epochs + 1) if usual else compared_epochs(epochs):
+                model = run.model(epoch)
+                relevant = _relevant(model, ids, focus, convention)
+                alpha, scaffold, both = relevant
+                by_alpha, by_scaffold, _ = _expected(model, relevant, spoken.settings.omega)
+                apart = (both - alpha - scaffold).norm(dim=1) / both.norm(dim=1)
+                rows.append(
+                    {
+                        "domain": domain,
+                        "epoch": epoch,
+                        **asdict(convention),
+                        "omega_from_alpha": by_alpha,
+                        "omega_from_scaffold": by_scaffold,
+                        "interdependence": apart.mean().item(),
+                    }
+                )
     return rows
 
 
 def _consumed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
     model, length = run.model(epochs), spoken.settings.length
-    steps = CONTEXT + 1 + length
-    focus = torch.zeros(length + 1, steps, dtype=torch.bool)
+    focus = torch.zeros(length + 1, CONTEXT + 1 + length, dtype=torch.bool)
     for symbols in range(length + 1):
         focus[symbols, CONTEXT : CONTEXT + 1 + symbols] = True
     rows: list[Row] = []
     for domain in DOMAINS:
-        top = _top(model, torch.from_numpy(spoken.cases(domain, cases)[:, :steps]).T, focus)
-        found = _relevant_probability(model, top, spoken.settings.omega)
-        rows += [
-            {"domain": domain, "symbols": symbols, "omega": omega} for symbols, omega in enumerate(found)
-        ]
+        ids = _before_omega(spoken, domain, cases)
+        for convention in Convention.all():
+            found = _expected(model, _relevant(model, ids, focus, convention), spoken.settings.omega)
+            rows += [
+                {"domain": domain, **asdict(convention), "symbols": symbols, "omega": omega}
+                for symbols, omega in enumerate(found)
+            ]
     return rows
 
 
@@ -257,12 +288,20 @@ def _losses(
     return hidden, losses.view_as(targets)
 
 
-def _top(model: RecurrentModel, ids: Int[Tensor, "steps cases"], focus: Tensor) -> decomposition.Decomposed:
+def _before_omega(spoken: Language, domain: str, cases: int) -> Int[Tensor, "steps cases"]:
+    """Test cases as a model reads them, ω left out."""
+    return torch.from_numpy(spoken.cases(domain, cases)[:, :-1]).T
+
+
+def _relevant(
+    model: RecurrentModel, ids: Int[Tensor, "steps cases"], focus: Tensor, convention: Convention
+) -> Float[Tensor, "sets cases units"]:
+    """Relevant part of the last hidden state, for each focus set."""
     with torch.no_grad():
-        return decomposition.decompose(model.lstms, model.embedding(ids), focus)[-1]
+        layers = decomposition.decompose(model.lstms, model.embedding(ids), focus, convention=convention)
+    return layers[-1].relevant[:, -1]
 
 
-def _relevant_probability(model: RecurrentModel, top: decomposition.Decomposed, word: int) -> list[float]:
-    """Mean probability of a word after the last step, by each focus set alone."""
-    logits = decomposition.logits(model.decoder, top.relevant[:, -1])
-    return logits.softmax(-1)[..., word].mean(1).tolist()
+def _expected(model: RecurrentModel, relevant: Float[Tensor, "sets cases units"], word: int) -> list[float]:
+    """Mean probability of a word by each focus set alone."""
+    return decomposition.logits(model.decoder, relevant).softmax(-1)[..., word].mean(1).tolist()

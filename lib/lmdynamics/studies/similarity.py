@@ -12,6 +12,7 @@ epoch and comparison: a layer at an epoch beside
 All are measured on the same tokens of the test part, from moments that are summed in one pass over them.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
@@ -57,7 +58,8 @@ def similarities(models: LanguageModels) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per comparison: `comparison` (see the module), `seed, epoch, layer`, the other side as
-        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and `svcca` in [0, 1].
+        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and `svcca` in [0, 1]; `seconds`
+        that it took, and `observing_seconds` that running all models of the seed and summing moments took.
     """
     names = [run.folder.name for run in models.runs]
 
@@ -70,6 +72,7 @@ def similarities(models: LanguageModels) -> pd.DataFrame:
 
 def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
     """All comparisons in which one seed's model is looked at over its epochs."""
+    begun = time.perf_counter()
     run, last = models.runs[index], models.epochs
     seed = run.settings["seed"]
     others = {other.settings["seed"]: other for other in models.runs if other is not run}
@@ -92,7 +95,9 @@ def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
             views |= {_permuted(name): views[name][order] for name in _finals(seed, last, layers)}
             moments.update({name: views[name] for name in moments.views})
             progress.advance(len(order))
-    return pd.DataFrame([_row(kind, a, b, moments) for kind, a, b in comparisons])
+    observing = time.perf_counter() - begun
+    rows = pd.DataFrame([_row(kind, a, b, moments) for kind, a, b in comparisons])
+    return rows.assign(observing_seconds=observing)
 
 
 def _comparisons(
@@ -113,13 +118,16 @@ def _comparisons(
 
 
 def _row(kind: str, a: View, b: View, moments: JointMoments) -> dict[str, object]:
+    begun = time.perf_counter()
     views = moments[_pair(a, b, kind)]
+    svcca = similarity.svcca(views)
     return {
         "comparison": kind,
         **dict(zip(("seed", "epoch", "layer"), a, strict=True)),
         **dict(zip(("other_seed", "other_epoch", "other_layer"), b, strict=True)),
         "tokens": views.count,
-        "svcca": similarity.svcca(views),
+        "svcca": svcca,
+        "seconds": time.perf_counter() - begun,
     }
 
 

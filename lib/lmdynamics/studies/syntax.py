@@ -6,7 +6,6 @@ of words up to some words apart are measured (thesis chapter 5, section 3, figur
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.sparse import csgraph
 
 from lmdynamics import corpora, interdependence, trees
 from lmdynamics.corpora import Corpus
-from lmdynamics.decomposition import BIAS, INTERACTIONS, Convention
+from lmdynamics.decomposition import Convention
 from lmdynamics.models import RecurrentModel
 from lmdynamics.pairs import CLASSES, FEATURES, REPLICATES, Pairs, PairSums
 from lmdynamics.progress import report
@@ -34,6 +33,8 @@ _BLOCK = 2_000
 """Tokens, padding included, that are measured side by side."""
 _SENTENCES = 100
 """Sentences whose sums are collected at once."""
+TABLES = ("strata", "by_distance", "effects", "correlations", "attachment")
+"""What `tables` returns."""
 SHOWN_WORDS = (8, 20)
 """Fewest and most words of a sentence to be looked at."""
 SHOWN = 12
@@ -162,25 +163,24 @@ def tables(english: English) -> dict[str, pd.DataFrame]:
     grid += [
         (run, last, convention)
         for run in english.runs
-        for convention in (Convention(bias=b, interactions=i) for b, i in product(BIAS, INTERACTIONS))
+        for convention in Convention.all()
         if convention != default
     ]
     names = [run.folder.name for run in english.runs]
     bank = english.sentences
     depends = [names, asdict(settings), bank.corpus.fingerprint]
 
-    kinds = ("strata", "by_distance", "effects", "correlations", "attachment")
     found: dict[str, pd.DataFrame] = {}
 
     def compute(kind: str) -> pd.DataFrame:
         if not found:
             each = parallel(_of_model, [(bank, settings.distance, *one) for one in grid])
-            found.update({name: pd.concat([of[name] for of in each], ignore_index=True) for name in kinds})
+            found.update({name: pd.concat([of[name] for of in each], ignore_index=True) for name in TABLES})
         return found[kind]
 
     return {
         kind: cached(kind, depends, lambda kind=kind: compute(kind), code=__name__)  # type: ignore[misc]
-        for kind in kinds
+        for kind in TABLES
     }
 
 

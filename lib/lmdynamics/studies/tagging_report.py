@@ -118,27 +118,41 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def costs(found: Taggers, trajectories: pd.DataFrame, probes: pd.DataFrame) -> pd.DataFrame:
-    """Return what the chapter's comparisons cost, in seconds of one processor over all seeds.
+def costs(
+    found: Taggers, similarities: pd.DataFrame, trajectories: pd.DataFrame, probes: pd.DataFrame
+) -> pd.DataFrame:
+    """Return what the chapter's work took, in seconds of one processor over all seeds.
+
+    Parameters
+    ----------
+    found
+        Whose training is counted.
+    similarities, trajectories, probes
+        The tables of `studies.chapter_4`.
 
     Returns
     -------
     pandas.DataFrame
         A row for each kind of work: `seconds` and its `share` of all.
     """
-    once = trajectories.groupby(["corpus", "seed"])
     seconds = {
         "training language models": _training_seconds(found.models.runs),
         "training taggers": _training_seconds(found.runs.values()),
-        "observing models and taggers, summing moments": once["observing_seconds"].first().sum(),
-        "measuring: SVCCA": trajectories["svcca_seconds"].sum(),
+        "observing language models among themselves": _once(similarities, "observing_seconds", "seed"),
+        "observing them beside taggers": _once(trajectories, "observing_seconds", "corpus", "seed"),
+        "measuring: SVCCA": similarities["seconds"].sum() + trajectories["svcca_seconds"].sum(),
         "measuring: the other rule, PWCCA, CKA, RSA": (
             trajectories["seconds"] - trajectories["svcca_seconds"]
         ).sum(),
-        "diagnostic classifiers": probes.groupby(["corpus", "seed"])["seconds"].first().sum(),
+        "diagnostic classifiers": _once(probes, "seconds", "corpus", "seed"),
     }
     table = pd.DataFrame({"seconds": seconds})
     return table.assign(share=table["seconds"] / table["seconds"].sum())
+
+
+def _once(table: pd.DataFrame, column: str, *by: str) -> float:
+    """Sum of what stands in each row of a group."""
+    return table.groupby(list(by))[column].first().sum()
 
 
 def _training_seconds(runs: Iterable[Run]) -> float:
