@@ -28,7 +28,7 @@ def correlation(sign, epoch, side, layer, kind, measure, group):
         rising = {"e": 0.1 + 0.1 * epoch + bend, "h1": 0.3 + 0.02 * epoch, "h2": 0.02 * epoch}
         return strong if kind == "gradient" else sign * rising.get(layer, 0.0)
     if kind == "activation":
-        return strong or -0.1 * (layer == "h2")
+        return strong or -0.15 * (layer == "h2")
     if layer != "h2":
         return 0.2 if layer == "logits" else 0.0
     if epoch == 0:
@@ -179,11 +179,12 @@ def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_oppo
     ("name", "margin"),
     {
         "gradient_sparser_with_frequency": 0.7,
+        "gradient_clearly_sparser": 0.7 - 0.2,
         "gradient_sparser_with_training": 0.15,
-        "top_gradient_alone": 0.6,
+        "top_gradient_alone": 0.7 - 0.2,
         "top_gradient_rising": 0.3,
-        "top_activations_flat": 0.1,
-        "frequent_targets_dispersed": 0.1,
+        "top_activations_flat": 0.2 - 0.15,
+        "frequent_targets_dispersed": 0.15 - 0.1,
         "closed_classes_first": 0.61 - 0.2,
         "closed_classes_first_matched": 0.61 - 0.2,
         "open_classes_go_on": 0.3 - 0.03,
@@ -204,6 +205,7 @@ def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_oppo
         "at_other_widths": 0.3,
         "not_by_noise": 0.3,
         "more_than_half_help": 0.021,
+        "more_than_half_help_below": 0.021,
         "layers_against": 3 / 4 - 0.05,
         "loss_change_where_gradients_are": 0.4,
         "loss_change_as_concentrated": 0.3,
@@ -230,6 +232,7 @@ def test_noise_alone_leaves_most_findings_open_as_often_as_it_should():
     fair = set(chapter_6.CLAIMS) - {
         *("top_gradient_alone", "top_activations_flat", "gradients_ignore_input", "not_by_size"),
         *("more_than_untrained", "at_other_widths", "more_than_half_help", "layers_against"),
+        *("gradient_clearly_sparser", "frequent_targets_dispersed", "more_than_half_help_below"),
     }
     found = []
     few = made(0, noise=0)
@@ -401,3 +404,36 @@ def test_a_verdict_by_a_measure_heeds_the_rows_of_that_measure_alone(column, cha
         ("first_layer_first", "does not hold (-0.120)"),
     ):
         assert after.loc[chapter_6.CLAIMS[name].statement, column] == text
+
+
+# What one number alone decides
+
+
+def test_a_correlation_that_falls_less_than_another_does_not_go_on_rising(showing):
+    table = showing["rho"]
+    fall = table["group"].map(lambda group: 0.2 if group.startswith("open") else 0.4) * table["epoch"]
+    falling = {**showing, "rho": table.assign(correlation=table["correlation"] - fall)}
+    for name in ("open_classes_go_on", "open_classes_go_on_matched"):
+        assert claims.verdict(name, falling).margin == pytest.approx(0.3 - 0.6)
+
+
+@pytest.mark.parametrize("kind", ["activation", "gradient"])
+def test_the_logits_are_one_of_the_other_layers(kind, showing):
+    table = showing["rho"]
+    logits = (table["layer"] == "logits") & (table["kind"] == kind) & (table["side"] == "target")
+    high = {**showing, "rho": table.assign(correlation=table["correlation"].where(~logits, 0.8))}
+    assert claims.verdict("top_gradient_alone", high).margin == pytest.approx(0.7 - 0.8)
+
+
+def test_moves_of_the_decoder_and_of_untrained_models_decide_nothing_below_and_after(showing):
+    table = showing["allocated"]
+    left_out = (table["layer"] == "decoder") | (table["epoch"] == 0)
+    changed = {**showing, "allocated": table.assign(helping=table["helping"].where(~left_out, 1000))}
+    found = {
+        name: claims.verdict(name, changed).margin
+        for name in ("more_than_half_help", "more_than_half_help_below")
+    }
+    assert found["more_than_half_help_below"] == pytest.approx(0.021)
+    assert found["more_than_half_help"] > 0.2
+    untrained = {**showing, "allocated": table[table["epoch"] == 0]}  # then there is nothing else
+    assert claims.verdict("more_than_half_help_below", untrained).margin == pytest.approx(0.021)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from lmdynamics import plots
+from lmdynamics import plots, word_plots
 
 mpl.use("agg")
 ROWS = [
@@ -209,4 +209,32 @@ def test_panels_of_an_empty_table_say_so_and_others_do_not(rows):
     plots.panels(TABLE[:rows].assign(task="topic"), axes, y="svcca")
     said = [text.get_text() for ax in axes for text in ax.texts]
     assert (len(said), any("nothing to show" in each for each in said)) == ((0, False) if rows else (3, True))
+    plt.close(fig)
+
+
+def test_the_curve_of_noise_has_a_band_over_words_for_each_kind_of_means():
+    rows = [
+        {"least": least, "tokens": tokens, "seed": seed, "correlation": 0.1 * least, "low": -1.0, "high": 1.0}
+        for least in (1, 2)
+        for tokens in ("all", "as many")
+        for seed in (0, 1)
+    ]
+    fig, ax = plt.subplots()
+    word_plots.noise(pd.DataFrame(rows), ax)
+    bands = [band.get_paths()[0].vertices for band in ax.collections]
+    assert [(band[:, 1].min(), band[:, 1].max()) for band in bands] == [(-1, 1)] * 2
+    plt.close(fig)
+
+
+def test_ranks_on_paper_begin_at_one_as_those_on_the_screen():
+    rows = [
+        {"text": text, "frequency": frequency, "epoch": epoch, "value": 0.1}
+        for text, frequency in (("the", 9), ("a", 5), ("dog", 1))
+        for epoch in (0, 1)
+    ]
+    fig, ax = plt.subplots()
+    word_plots.heat_map(pd.DataFrame(rows), ax)
+    assert ax.get_ylim() == (0.5, 3.5)
+    (heat,) = word_plots.heat_map_explorer(pd.DataFrame(rows)).data
+    assert list(heat.y) == [1, 2, 3]
     plt.close(fig)

@@ -31,7 +31,7 @@ def measured(monkeypatch):
 
     def study(size):
         asked.append(size)
-        return {"rule": pd.DataFrame({"omega": [0.25]})}
+        return {name: pd.DataFrame({"number": [0.25]}) for name in ("rule", *chapter_5.OF_TEXT)}
 
     monkeypatch.setattr(chapter_5, "study", study)
     return asked
@@ -43,12 +43,13 @@ def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
     command = ["chapter_5", "demo", "--corpus", "ewt", "--articles", "150", "--folder", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["recorded", *command])
     recorded.main()
-    assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-demo-ewt"]
-    assert str(tmp_path / "chapter_5-demo-ewt") in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-demo-ewt-150-articles"]
+    assert str(tmp_path / "chapter_5-demo-ewt-150-articles") in capsys.readouterr().out
     (size,) = measured
     assert (size.english.treebank, size.english.corpus.corpus) == ("ewt", "wikitext-2")
-    found = recorded.load("chapter_5", "demo-ewt", tmp_path)
-    assert found.tables["rule"]["omega"].tolist() == [0.25]
+    found = recorded.load("chapter_5", "demo-ewt-150-articles", tmp_path)
+    assert set(found.tables) == set(chapter_5.OF_TEXT)  # made-up languages are the same on any text
+    assert found.tables["strata"]["number"].tolist() == [0.25]
     said = chapter_5.recorded_by(found.about)
     assert "Models of wikitext-2, its first 150 articles, 3 epochs, seeds 0, 1, 2" in said
     assert f"measured on 15,000 tokens of ewt, {found.about['date'][:10]}" in said
@@ -60,18 +61,37 @@ def test_a_study_on_the_corpus_of_its_scale_is_named_by_the_scale_alone(measured
     recorded.main()
     assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-smoke"]
     assert measured == [settings.SMOKE]
+    found = recorded.load("chapter_5", "smoke", tmp_path)
+    assert "rule" in found.tables
+    assert found.about["command"] == "python -m lmdynamics.recorded chapter_5 smoke"
 
 
-def test_a_study_that_was_not_recorded_on_a_corpus_is_an_error_that_names_the_whole_command(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"lmdynamics\.recorded chapter_5 demo --corpus mytext measures"
-    ):
-        recorded.load("chapter_5", "demo-mytext", tmp_path)
+def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, monkeypatch, tmp_path):
+    for more in ([], ["--articles", "3"]):
+        monkeypatch.setattr("sys.argv", ["recorded", "chapter_5", "demo", *more, "--folder", str(tmp_path)])
+        recorded.main()
+    assert {path.name for path in tmp_path.iterdir()} == {"chapter_5-demo", "chapter_5-demo-3-articles"}
+    assert measured[1].english.corpus.articles == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "command"),
+    [
+        ("demo", "demo measures"),
+        ("demo-mytext", "demo --corpus mytext measures"),
+        ("demo-wikitext-2", "demo --corpus wikitext-2 measures"),
+        ("demo-ewt-150-articles", "demo --corpus ewt --articles 150 measures"),
+        ("demo-3-articles", "demo --articles 3 measures"),
+    ],
+)
+def test_a_study_that_was_not_recorded_is_an_error_that_names_the_whole_command(size, command, tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"python -m lmdynamics\.recorded chapter_5 {command}"):
+        recorded.load("chapter_5", size, tmp_path)
 
 
 def test_all_of_a_corpus_is_said_to_be_all_of_it():
     about = {
-        "study": "chapter_5",
+        "command": "python -m lmdynamics.recorded chapter_5 thesis",
         "settings": {
             "name": "thesis",
             "seeds": [0, 1],
@@ -89,7 +109,7 @@ def test_all_of_a_corpus_is_said_to_be_all_of_it():
     said = chapter_5.recorded_by(about)
     assert "wikitext-2, all of it, 50 epochs" in said
     assert "all tokens of ewt, 2026-01-02" in said
-    assert said.endswith("chapter_5 thesis --corpus ewt`.")
+    assert said.endswith("Again: `python -m lmdynamics.recorded chapter_5 thesis`.")
 
 
 def test_shares_of_edges_found_are_means_over_seeds():

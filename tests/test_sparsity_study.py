@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import only
@@ -122,10 +123,12 @@ def test_the_difference_between_classes_is_that_of_least_squares(models, tables,
     text = models.texts[MAIN]
     means, counts = means_by_word(values["gradient", "h2"], text.examples.targets, len(text.frequency))
     own = (text.classes >= 0) & (text.classes < 2) & (counts > 0)
-    features = np.column_stack([np.ones(own.sum()), text.classes[own], np.log(text.frequency[own])])
-    wanted = np.linalg.lstsq(features, means[own])[0]
-    found = only(tables["class_effects"], model=MAIN, seed=1, epoch=2).set_index("feature")["coefficient"]
-    np.testing.assert_allclose(found[["closed class", "log frequency"]], wanted[1:], rtol=2e-3)
+    within = pd.DataFrame({"chi": means[own], "closed": text.classes[own] * 1.0})
+    within -= within.groupby(np.floor(np.log2(text.frequency[own]) / 0.5)).transform("mean")
+    wanted = (within["chi"] * within["closed"]).sum() / (within["closed"] ** 2).sum()
+    found = only(tables["class_effects"], model=MAIN, seed=1, epoch=2)
+    assert found["feature"].tolist() == ["closed class"]
+    assert found["coefficient"].item() == pytest.approx(wanted, rel=2e-3)
 
 
 def test_all_words_of_a_large_vocabulary_over_all_epochs_fit_into_100_megabytes(tables):
@@ -380,3 +383,18 @@ def test_recorded_tables_hold_no_text_and_decide_as_they_did(tables, tmp_path):
     before, after = (claims.overview(each) for each in (tables, found.tables))
     before = before[before["finding"].isin(after["finding"])]
     assert after["verdict"].tolist() == before["verdict"].tolist()
+
+
+def test_the_check_of_allocation_tells_rises_from_falls():
+    steps = pd.DataFrame(
+        {"epoch": [0, 0, 1, 1], "change": [-0.3, 0.1, 0.2, 0.4]}
+        | {"first order": [-0.3, 0.0, 0.2, 0.4], "Simpson": [-0.3, 0.1, 0.2, 0.4]}
+    )
+    assert chapter_6.checked(steps).to_dict("list") == {
+        "epoch": [0, 1],
+        "true change": ["-0.1", "+0.3"],
+        "its size": ["0.2", "0.3"],
+        "missed, first order": ["0.05", "0"],
+        "missed, Simpson": ["0", "0"],
+        "steps that lowered it": ["50%", "0%"],
+    }

@@ -2,7 +2,8 @@
 
 A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
 and the seconds of the call that wrote it, in which models trained before cost nothing. It is named
-`<study>-<scale>`, and where the scale was given another corpus to read, `<study>-<scale>-<corpus>`. It is
+`<study>-<scale>`; where the scale was given another text to read, its name follows, such as in
+`chapter_5-demo-ewt-150-articles`, and the folder holds the tables alone that depend on the text. It is
 written only by the code that measured it: `python -m lmdynamics.recorded chapter_4 desktop` trains what is
 missing and writes to `data/results`.
 """
@@ -14,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -41,7 +42,22 @@ class Recorded:
     """Settings, versions, machine, date (UTC) and seconds."""
 
 
-def record(study: str, size: Scale, folder: Path, *, corpus: str | None = None) -> Path:
+class Text(NamedTuple):
+    """What a scale is given to read in place of its own."""
+
+    corpus: str | None = None
+    articles: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Parts of a folder's name."""
+        return [
+            *([Path(self.corpus).stem] if self.corpus else []),
+            *([f"{self.articles}-articles"] if self.articles is not None else []),
+        ]
+
+
+def record(study: str, size: Scale, folder: Path, *, text: Text | None = None) -> Path:
     """Measure a study and keep its tables.
 
     Parameters
@@ -52,25 +68,28 @@ def record(study: str, size: Scale, folder: Path, *, corpus: str | None = None) 
         How large.
     folder
         Where recorded results are kept.
-    corpus
+    text
         What the scale was given to read, where that is not its own.
 
     Returns
     -------
     pathlib.Path
-        The folder of this study, scale and corpus. What stood there is overwritten.
+        The folder of this study, scale and text. What stood there is overwritten.
     """
-    module = f"lmdynamics.studies.{study}"
+    module = importlib.import_module(f"lmdynamics.studies.{study}")
     begun = time.monotonic()
-    tables: Mapping[str, pd.DataFrame] = importlib.import_module(module).study(size)
+    tables: Mapping[str, pd.DataFrame] = module.study(size)
+    if text:
+        tables = {name: tables[name] for name in getattr(module, "OF_TEXT", tables)}
     about = {
         "study": study,
+        "command": _command(study, size.name, text),
         "settings": asdict(size),
-        "code": code_fingerprint(module),
+        "code": code_fingerprint(module.__name__),
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }
-    home = folder / "-".join([study, size.name, *([Path(corpus).stem] if corpus else [])])
+    home = folder / "-".join([study, size.name, *(text.names if text else ())])
     home.mkdir(parents=True, exist_ok=True)
     for stale in home.glob("*.csv"):
         stale.unlink()
@@ -90,7 +109,7 @@ def load(study: str, size: str, folder: Path = RESULTS) -> Recorded:
     study
         One of `STUDIES`.
     size
-        The name of its scale, and that of its corpus where that is another: ``"demo"``, ``"demo-ewt"``.
+        The name of its scale, and what else it read: ``"demo"``, ``"demo-ewt-150-articles"``.
     folder
         Where recorded results are kept.
 
@@ -101,12 +120,18 @@ def load(study: str, size: str, folder: Path = RESULTS) -> Recorded:
     """
     home = folder / f"{study}-{size}"
     if not (home / "about.json").exists():
-        name, _, corpus = size.partition("-")
-        command = f"{study} {name}" + (f" --corpus {corpus}" if corpus else "")
-        raise FileNotFoundError(
-            f"{home} holds no recorded study; python -m lmdynamics.recorded {command} measures it"
-        )
+        name, *text = size.split("-")
+        articles = int(text[-2]) if text[-1:] == ["articles"] else None
+        corpus = "-".join(text if articles is None else text[:-2])
+        command = _command(study, name, Text(corpus or None, articles))
+        raise FileNotFoundError(f"{home} holds no recorded study; {command} measures it")
     return Recorded(_tables(home), json.loads((home / "about.json").read_text(encoding="utf-8")))
+
+
+def _command(study: str, size: str, text: Text | None) -> str:
+    """What records a study, as one types it."""
+    options = [f"--{name} {value}" for name, value in (text or Text())._asdict().items() if value is not None]
+    return " ".join(["python -m lmdynamics.recorded", study, size, *options])
 
 
 def _tables(home: Path) -> dict[str, pd.DataFrame]:
@@ -123,8 +148,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=RESULTS, help="default: data/results")
     given = parser.parse_args()
     varied = importlib.import_module(f"lmdynamics.studies.{given.study}").varied
-    size = varied(scale(given.scale), corpus=given.corpus, articles=given.articles)
-    home = record(given.study, size, given.folder, corpus=given.corpus)
+    text = Text(given.corpus, given.articles)
+    size = varied(scale(given.scale), **text._asdict())
+    home = record(given.study, size, given.folder, text=text if any(text) else None)
     if given.study in PICTURES:
         plots.use_style()
         picture = PICTURES[given.study]

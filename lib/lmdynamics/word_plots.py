@@ -107,7 +107,10 @@ def heat_map_explorer(table: pd.DataFrame) -> go.Figure:
 def heat_map(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the heat map of `heat_map_explorer` on paper."""
     grid, _ = _grid(table)
-    image = ax.imshow(grid, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest")
+    ends = (-0.5, grid.shape[1] - 0.5, 0.5, len(grid) + 0.5)
+    image = ax.imshow(
+        grid, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest", extent=ends
+    )
     ax.set_xticks(range(grid.shape[1]), grid.columns)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="rank of the target word")
@@ -193,21 +196,23 @@ def noise(table: pd.DataFrame, ax: Axes) -> Axes:
     Parameters
     ----------
     table
-        Rows `least, tokens, seed, correlation`.
+        Rows `least, tokens, seed, correlation, low, high`; the band is the mean over seeds of the last two.
     ax
         Where to draw; its abscissa becomes logarithmic.
     """
     styles: dict[str, plots.Line] = {"all": "-", "as many": "--"}
     for tokens, line in styles.items():
-        lines = table[table["tokens"] == tokens].pivot_table(
-            index="least", columns="seed", values="correlation"
-        )
-        ax.plot(lines.index, lines, color=plots.LAYERS["h2"], linewidth=0.6, alpha=0.4, linestyle=line)
+        rows = table[table["tokens"] == tokens]
+        lines = rows.pivot_table(index="least", columns="seed", values="correlation")
+        ends = rows.groupby("least")[["low", "high"]].mean()
+        colour = plots.LAYERS["h2"]
+        ax.fill_between(ends.index, ends["low"], ends["high"], color=colour, alpha=0.1, linewidth=0)
+        ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.4, linestyle=line)
         label = "all tokens of each word" if tokens == "all" else "only as many of each word"
         ax.plot(
             lines.index,
             lines.mean(axis=1),
-            color=plots.LAYERS["h2"],
+            color=colour,
             linewidth=2,
             linestyle=line,
             label=label,

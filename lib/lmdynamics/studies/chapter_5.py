@@ -14,6 +14,8 @@ from lmdynamics.studies import language_models, scaffolds, syntax
 from lmdynamics.studies.language_models import parallel
 from lmdynamics.synthetic import Language
 
+OF_TEXT = syntax.TABLES
+"""Tables that depend on the text that a scale reads; made-up languages do not."""
 TREEBANKS = ("ewt",)
 """Corpora with trees of their own: language models read other text, that of the thesis scale."""
 
@@ -222,11 +224,9 @@ def recorded_by(about: Mapping[str, Any]) -> str:
     english, seeds = settings["english"], ", ".join(map(str, settings["seeds"]))
     corpus, epochs, articles = english["corpus"], english["training"]["epochs"], english["corpus"]["articles"]
     text = f"{corpus['corpus']}, {f'its first {articles} articles' if articles else 'all of it'}"
-    again = f"{about['study']} {settings['name']} --corpus {english['treebank']}"
-    again += f" --articles {articles}" if articles else ""
     measured = f"{english['tokens']:,}" if english["tokens"] else "all"
     return (
         f"Models of {text}, {epochs} epochs, seeds {seeds}; measured on {measured} tokens of "
         f"{english['treebank']}, {about['date'][:10]}, with torch {about['torch']} on {about['machine']}. "
-        f"Again: `python -m lmdynamics.recorded {again}`."
+        f"Again: `{about['command']}`."
     )

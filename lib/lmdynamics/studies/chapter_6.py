@@ -181,13 +181,15 @@ def checked(steps: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per `epoch`, means over steps and seeds, in nats per token: the size of the true change, and
-        of what each method misses of it.
+        One row per `epoch`, means over steps and seeds, in nats per token: the true change, its size, and
+        the size of what each method misses of it; and the share of steps that lowered the loss.
     """
-    sizes = {"size of the true change": steps["change"].abs()}
+    sizes = {"true change": steps["change"], "its size": steps["change"].abs()}
     sizes |= {f"missed, {method}": (steps[method] - steps["change"]).abs() for method in METHODS}
     means = pd.DataFrame(sizes).groupby(steps["epoch"]).mean()
-    return means.map("{:.2g}".format).reset_index()
+    table = means.map("{:.2g}".format).assign(**{"true change": means["true change"].map("{:+.2g}".format)})
+    lowered = (steps["change"] < 0).groupby(steps["epoch"]).mean()
+    return table.assign(**{"steps that lowered it": lowered.map("{:.0%}".format)}).reset_index()
 
 
 def helping(allocated: pd.DataFrame) -> pd.DataFrame:

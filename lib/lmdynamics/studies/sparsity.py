@@ -182,9 +182,8 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         the last epoch) and `measure`; `low` and `high` end its interval over words, whose `mean` is there
         too. For groups other than all words: of the gradient at the top layer, by target, alone.
         `class_effects`: of least squares of a word's χ of the gradient at the top layer, over target words of
-        open and closed classes: the `coefficient` of each `feature`, its being of a closed class and the
-        logarithm of its frequency, with the other held constant; `low` and `high` end its interval over
-        words.
+        open and closed classes: the `coefficient` of a `feature`, its being of a closed class, beside a
+        constant for each half octave of frequency; `low` and `high` end its interval over words.
         `levels`: the `mean` over all tokens by `layer`, `kind` and `measure`, and the number of `units`.
         `noise`: the `correlation` of χ of the gradient at the top layer with target frequency, over `words`
         with `least` tokens or more, each with all its `tokens` or with just as many as `least`.
@@ -369,11 +368,13 @@ def _correlated(
 def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
     values = sums.means()[:, sums.columns.index(_column("gradient", top_layer(run), "chi"))]
     chosen = np.isin(text.classes, (0, 1)) & np.isfinite(values)
-    closed = (text.classes == CLASSES.index("closed"))[chosen].astype(float)
-    features = {"closed class": closed, "log frequency": np.log(text.frequency[chosen])}
-    if min(closed.sum(), (1 - closed).sum()) < len(features):
+    closed = (text.classes == CLASSES.index("closed"))[chosen]
+    octave = np.floor(2 * np.log2(text.frequency[chosen])).astype(int)
+    bins = {f"frequency {each}": (octave == each).astype(float) for each in np.unique(octave)}
+    if not np.intersect1d(octave[closed], octave[~closed]).size or len(closed) < len(bins) + 3:
         return pd.DataFrame(columns=["feature", "coefficient", "low", "high"])
-    return words.coefficients(values[chosen], features)
+    found = words.coefficients(values[chosen], {"closed class": closed.astype(float), **bins})
+    return found[found["feature"] == "closed class"]
 
 
 def _levels(sums: WordSums, run: Run) -> pd.DataFrame:
