@@ -7,6 +7,7 @@ import yaml
 from conftest import ROOT, TINY
 
 from lmbook import chapters
+from lmdynamics import recorded
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [CONTENTS["root"], *(entry["file"] for entry in CONTENTS["chapters"])]
@@ -167,6 +168,19 @@ def test_a_corpus_that_was_placed_by_hand_changes_what_a_run_is_kept_under(tmp_p
     (tmp_path / "gmb").mkdir()
     (tmp_path / "gmb" / "ner_dataset.csv.xz").touch()
     assert key(TINY) != without
+
+
+def test_recorded_results_change_what_a_run_is_kept_under_where_the_chapter_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    reading = TINY.replace("print(scale", "from lmdynamics import recorded\n\nprint(scale")
+    (tmp_path / "chapter_1-demo").mkdir()
+    found = []
+    for number in ("1", "2"):
+        (tmp_path / "chapter_1-demo" / "rule.csv").write_text(number)
+        found.append((key(TINY), key(reading)))
+    (first, first_reading), (second, second_reading) = found
+    assert first == second
+    assert first_reading != second_reading
 
 
 def test_a_cell_may_hold_magics_and_mistakes():

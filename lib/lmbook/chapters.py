@@ -1,8 +1,8 @@
 """Chapters as notebooks: read from their text, run by papermill, kept so that nothing is run twice.
 
 What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the
-chapter imports, directly or not, the corpora that were placed by hand, and the versions of Python, NumPy and
-PyTorch; prose does not count.
+chapter imports, directly or not, recorded results if it reads them, the corpora that were placed by hand, and
+the versions of Python, NumPy and PyTorch; prose does not count.
 """
 
 import copy
@@ -104,10 +104,12 @@ def book_parameters(notebook: NotebookNode) -> dict[str, Any]:
 def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
     """Return what a run is kept under: 16 hexadecimal digits."""
     sources = [cell.source for cell in code_cells(notebook)]
+    imported = _imports(sources)
     depends_on = {
         "cells": sources,
         "parameters": parameters,
-        "library": code_fingerprint(*_imports(sources)),
+        "library": code_fingerprint(*imported),
+        "recorded": _recorded() if "lmdynamics.recorded" in imported else None,
         "corpora": _placed(),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
@@ -189,6 +191,14 @@ def _placed() -> list[str]:
     folder = os.environ.get(DATA_VARIABLE)
     packed_or_not = {name: (name, f"{name}.xz") for name in SOURCES if folder}
     return [n for n, files in packed_or_not.items() if any(Path(str(folder), f).exists() for f in files)]
+
+
+def _recorded() -> list[str]:
+    """Digests of all recorded results."""
+    from lmdynamics.recorded import RESULTS  # takes seconds, and few chapters need it
+
+    files = sorted(path for path in RESULTS.rglob("*") if path.is_file())
+    return [hashlib.sha256(path.name.encode() + path.read_bytes()).hexdigest() for path in files]
 
 
 def _imports(sources: list[str]) -> set[str]:
