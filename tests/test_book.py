@@ -120,7 +120,9 @@ def test_search_finds_a_chapter_from_disk(book, browser):
     page = browser.new_page()
     page.goto(f"{(book / 'search.html').as_uri()}?q=language")
     page.wait_for_selector("#search-results li a", timeout=10_000)
+    found = page.locator("#search-results li a").all_inner_texts()
     page.close()
+    assert any("language model" in title for title in found)
 
 
 def test_each_page_with_code_offers_its_executed_notebook(book):

@@ -1,8 +1,10 @@
+import json
+
 import pandas as pd
 import pytest
 
 from lmdynamics import claims, recorded, settings
-from lmdynamics.recorded import RESULTS
+from lmdynamics.recorded import RESULTS, Text
 from lmdynamics.studies import chapter_5
 
 HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
@@ -10,12 +12,17 @@ HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 
 @pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
 def test_recorded_tables_still_decide_every_claim_of_their_study(home):
-    study, _, size = home.name.partition("-")
-    found = recorded.load(study, size, RESULTS)
+    about = json.loads((home / "about.json").read_text())
+    study, size, *options = about["command"].split()[3:]  # python -m lmdynamics.recorded
+    corpus, articles = (
+        dict(zip(options[::2], options[1::2], strict=True)).get(f"--{name}") for name in Text._fields
+    )
+    text = Text(corpus, articles and int(articles))
+    found = recorded.load(study, size, text=text)
     verdicts = claims.overview(found.tables)
     own = getattr(claims, study).CLAIMS.values()
     named = {name for claim in own for name in claim.tables} - set(recorded.LEFT_OUT)
-    assert found.tables.keys() >= (named & set(chapter_5.OF_TEXT) if "-" in size else named)
+    assert found.tables.keys() >= (named & set(chapter_5.OF_TEXT) if text != recorded.OWN else named)
     assert len(verdicts) == sum(set(claim.tables) <= found.tables.keys() for claim in claims.CLAIMS.values())
     assert set(verdicts["verdict"]) <= {"holds", "does not hold", "open", "not tested"}
     assert (verdicts["seeds"] >= 2).mean() > 0.9
@@ -50,7 +57,7 @@ def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
     assert str(tmp_path / "chapter_5-demo-ewt-150-articles") in capsys.readouterr().out
     (size,) = measured
     assert (size.english.treebank, size.english.corpus.corpus) == ("ewt", "wikitext-2")
-    found = recorded.load("chapter_5", "demo-ewt-150-articles", tmp_path)
+    found = recorded.load("chapter_5", "demo", tmp_path, text=Text("ewt", 150))
     assert set(found.tables) == set(chapter_5.OF_TEXT)  # made-up languages are the same on any text
     assert found.tables["strata"]["number"].tolist() == [0.25]
     said = chapter_5.recorded_by(found.about)
@@ -78,18 +85,18 @@ def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, 
 
 
 @pytest.mark.parametrize(
-    ("size", "command"),
+    ("text", "options"),
     [
-        ("demo", "demo measures"),
-        ("demo-mytext", "demo --corpus mytext measures"),
-        ("demo-wikitext-2", "demo --corpus wikitext-2 measures"),
-        ("demo-ewt-150-articles", "demo --corpus ewt --articles 150 measures"),
-        ("demo-3-articles", "demo --articles 3 measures"),
+        (Text(), ""),
+        (Text("wikitext-2"), " --corpus wikitext-2"),
+        (Text("ewt", 150), " --corpus ewt --articles 150"),
+        (Text(articles=3), " --articles 3"),
     ],
 )
-def test_a_study_that_was_not_recorded_is_an_error_that_names_the_whole_command(size, command, tmp_path):
-    with pytest.raises(FileNotFoundError, match=rf"python -m lmdynamics\.recorded chapter_5 {command}"):
-        recorded.load("chapter_5", size, tmp_path)
+def test_a_study_that_was_not_recorded_is_an_error_that_names_the_whole_command(text, options, tmp_path):
+    command = rf"python -m lmdynamics\.recorded chapter_5 demo{options} measures"
+    with pytest.raises(FileNotFoundError, match=command):
+        recorded.load("chapter_5", "demo", tmp_path, text=text)
 
 
 def test_all_of_a_corpus_is_said_to_be_all_of_it():

@@ -43,7 +43,7 @@ class Recorded:
 
 
 class Text(NamedTuple):
-    """What a scale is given to read in place of its own."""
+    """What a scale is given to read; None for its own."""
 
     corpus: str | None = None
     articles: int | None = None
@@ -57,7 +57,10 @@ class Text(NamedTuple):
         ]
 
 
-def record(study: str, size: Scale, folder: Path, *, text: Text | None = None) -> Path:
+OWN = Text()
+
+
+def record(study: str, size: Scale, folder: Path, *, text: Text = OWN) -> Path:
     """Measure a study and keep its tables.
 
     Parameters
@@ -69,7 +72,7 @@ def record(study: str, size: Scale, folder: Path, *, text: Text | None = None) -
     folder
         Where recorded results are kept.
     text
-        What the scale was given to read, where that is not its own.
+        What the scale was given to read.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def record(study: str, size: Scale, folder: Path, *, text: Text | None = None) -
     module = importlib.import_module(f"lmdynamics.studies.{study}")
     begun = time.monotonic()
     tables: Mapping[str, pd.DataFrame] = module.study(size)
-    if text:
+    if text != OWN:
         tables = {name: tables[name] for name in getattr(module, "OF_TEXT", tables)}
     about = {
         "study": study,
@@ -89,7 +92,7 @@ def record(study: str, size: Scale, folder: Path, *, text: Text | None = None) -
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }
-    home = folder / "-".join([study, size.name, *(text.names if text else ())])
+    home = _home(folder, study, size.name, text)
     home.mkdir(parents=True, exist_ok=True)
     for stale in home.glob("*.csv"):
         stale.unlink()
@@ -101,7 +104,7 @@ def record(study: str, size: Scale, folder: Path, *, text: Text | None = None) -
     return home
 
 
-def load(study: str, size: str, folder: Path = RESULTS) -> Recorded:
+def load(study: str, size: str, folder: Path = RESULTS, *, text: Text = OWN) -> Recorded:
     """Read a recorded study.
 
     Parameters
@@ -109,28 +112,30 @@ def load(study: str, size: str, folder: Path = RESULTS) -> Recorded:
     study
         One of `STUDIES`.
     size
-        The name of its scale, and what else it read: ``"demo"``, ``"demo-ewt-150-articles"``.
+        The name of its scale.
     folder
         Where recorded results are kept.
+    text
+        What the scale was given to read.
 
     Raises
     ------
     FileNotFoundError
         If it was not recorded; names the command that records it.
     """
-    home = folder / f"{study}-{size}"
+    home = _home(folder, study, size, text)
     if not (home / "about.json").exists():
-        name, *text = size.split("-")
-        articles = int(text[-2]) if text[-1:] == ["articles"] else None
-        corpus = "-".join(text if articles is None else text[:-2])
-        command = _command(study, name, Text(corpus or None, articles))
-        raise FileNotFoundError(f"{home} holds no recorded study; {command} measures it")
+        raise FileNotFoundError(f"{home} holds no recorded study; {_command(study, size, text)} measures it")
     return Recorded(_tables(home), json.loads((home / "about.json").read_text(encoding="utf-8")))
 
 
-def _command(study: str, size: str, text: Text | None) -> str:
+def _home(folder: Path, study: str, size: str, text: Text) -> Path:
+    return folder / "-".join([study, size, *text.names])
+
+
+def _command(study: str, size: str, text: Text) -> str:
     """What records a study, as one types it."""
-    options = [f"--{name} {value}" for name, value in (text or Text())._asdict().items() if value is not None]
+    options = [f"--{name} {value}" for name, value in text._asdict().items() if value is not None]
     return " ".join(["python -m lmdynamics.recorded", study, size, *options])
 
 
@@ -150,7 +155,7 @@ def main() -> None:
     varied = importlib.import_module(f"lmdynamics.studies.{given.study}").varied
     text = Text(given.corpus, given.articles)
     size = varied(scale(given.scale), **text._asdict())
-    home = record(given.study, size, given.folder, text=text if any(text) else None)
+    home = record(given.study, size, given.folder, text=text)
     if given.study in PICTURES:
         plots.use_style()
         picture = PICTURES[given.study]

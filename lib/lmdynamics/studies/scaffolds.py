@@ -7,6 +7,7 @@ epoch it meets test cases, context α scaffold ω, whose scaffolds are those of 
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -191,11 +192,11 @@ def _over_models(
 
 
 def _rule(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+    read = {domain: _before_omega(spoken, domain, cases) for domain in DOMAINS}
     rows: list[Row] = []
-    for domain in DOMAINS:
-        ids = _before_omega(spoken, domain, cases)
-        for epoch in range(epochs + 1):
-            model = run.model(epoch)
+    for epoch in range(epochs + 1):
+        model = run.model(epoch)
+        for domain, ids in read.items():
             with torch.no_grad():
                 last = model(ids).layers[model.layer_names[-1]][-1]
                 omega = model.decoder(last).softmax(-1)[:, spoken.settings.omega].mean()
@@ -207,27 +208,26 @@ def _decomposed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row
     focus = torch.zeros(3, CONTEXT + 1 + spoken.settings.length, dtype=torch.bool)
     focus[[0, 2], CONTEXT] = focus[1:, CONTEXT + 1 :] = True
     report(f"what α and its scaffold contribute: {_about(spoken)}, seed {spoken.seed}")
+    read = {domain: _before_omega(spoken, domain, cases) for domain in DOMAINS}
     rows: list[Row] = []
-    for domain in DOMAINS:
-        ids = _before_omega(spoken, domain, cases)
-        for convention in Convention.all():
-            usual = convention == Convention()
-            for epoch in range(epochs + 1) if usual else compared_epochs(epochs):
-                model = run.model(epoch)
-                relevant = _relevant(model, ids, focus, convention)
-                alpha, scaffold, both = relevant
-                by_alpha, by_scaffold, _ = _expected(model, relevant, spoken.settings.omega)
-                apart = (both - alpha - scaffold).norm(dim=1) / both.norm(dim=1)
-                rows.append(
-                    {
-                        "domain": domain,
-                        "epoch": epoch,
-                        **asdict(convention),
-                        "omega_from_alpha": by_alpha,
-                        "omega_from_scaffold": by_scaffold,
-                        "interdependence": apart.mean().item(),
-                    }
-                )
+    for epoch in range(epochs + 1):
+        model = run.model(epoch)
+        conventions = Convention.all() if epoch in compared_epochs(epochs) else [Convention()]
+        for (domain, ids), convention in product(read.items(), conventions):
+            relevant = _relevant(model, ids, focus, convention)
+            alpha, scaffold, both = relevant
+            by_alpha, by_scaffold, _ = _expected(model, relevant, spoken.settings.omega)
+            apart = (both - alpha - scaffold).norm(dim=1) / both.norm(dim=1)
+            rows.append(
+                {
+                    "domain": domain,
+                    "epoch": epoch,
+                    **asdict(convention),
+                    "omega_from_alpha": by_alpha,
+                    "omega_from_scaffold": by_scaffold,
+                    "interdependence": apart.mean().item(),
+                }
+            )
     return rows
 
 

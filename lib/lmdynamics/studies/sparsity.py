@@ -369,9 +369,10 @@ def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame
     values = sums.means()[:, sums.columns.index(_column("gradient", top_layer(run), "chi"))]
     chosen = np.isin(text.classes, (0, 1)) & np.isfinite(values)
     closed = (text.classes == CLASSES.index("closed"))[chosen]
-    octave = np.floor(2 * np.log2(text.frequency[chosen])).astype(int)
-    bins = {f"frequency {each}": (octave == each).astype(float) for each in np.unique(octave)}
-    if not np.intersect1d(octave[closed], octave[~closed]).size or len(closed) < len(bins) + 3:
+    half_octave = np.floor(2 * np.log2(text.frequency[chosen])).astype(int)
+    bins = {f"frequency {each}": (half_octave == each).astype(float) for each in np.unique(half_octave)}
+    shared = np.intersect1d(half_octave[closed], half_octave[~closed])
+    if not len(shared) or len(closed) < len(bins) + 3:
         return pd.DataFrame(columns=["feature", "coefficient", "low", "high"])
     found = words.coefficients(values[chosen], {"closed class": closed.astype(float), **bins})
     return found[found["feature"] == "closed class"]
