@@ -66,6 +66,8 @@ def test_a_text_no_longer_than_what_is_wanted_stays_whole():
         assert activations.spread(IDS, most) is IDS
     with pytest.raises(ValueError, match="20 stretches need 20 tokens or more, got 7"):
         activations.spread(IDS, 7)
+    with pytest.raises(ValueError, match="got -5"):
+        activations.spread(IDS, -5)
 
 
 def test_states_are_the_blocks_in_the_order_of_the_text(model):

@@ -1,9 +1,9 @@
 """Each measure keeps its invariances, meets its closed forms and agrees with other people's code."""
 
 import importlib
-import inspect
 import warnings
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from statsmodels.multivariate.cancorr import CanCorr
 
-from lmdynamics.similarity import canonical_correlations, cca, cka, pwcca, rsa, svcca
+from lmdynamics.similarity import canonical_correlations, cca, cka, directions, pwcca, rsa, svcca
 from lmdynamics.statistics import JointMoments
 
 with warnings.catch_warnings():  # their imports warn of their own old habits
@@ -154,6 +154,14 @@ def test_svcca_drops_what_its_share_of_variance_does_not_need():
     assert svcca(x, y, variance=1.0) == pytest.approx(cca(x, y), abs=1e-12)
 
 
+@pytest.mark.parametrize("measure", [cca, svcca, pwcca, cka])
+def test_no_measure_of_a_view_and_a_map_of_it_is_above_1(measure):
+    for seed in range(60):
+        x = normal(60, 5, seed=seed)
+        assert measure(x, x @ normal(5, 5, seed=100 + seed)) <= 1
+        assert measure(x, x) <= 1
+
+
 def test_a_linear_map_of_a_view_has_all_canonical_correlations_one_and_never_more():
     x, _ = layers(40)
     for seed in range(20):
@@ -220,6 +228,7 @@ def test_svcca_agrees_with_truncation_by_singular_value_decomposition(share, rul
     expected, kept = google_svcca(x, y, share, rule == "singular_values")
     assert kept[0] < 30
     assert svcca(x, y, variance=share, rule=rule) == pytest.approx(expected, abs=1e-9)
+    assert directions(x, y, variance=share, rule=rule) == tuple(kept)
 
 
 def plain_pwcca(x, y):
@@ -460,10 +469,10 @@ def test_what_is_derived_of_a_view_is_derived_once_however_many_it_is_compared_w
     assert moments["a", "b"].x.count == 100
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
+def test_unknown_names_are_refused_with_the_known_ones(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
     x, y = layers()
-    bare_svcca, bare_rsa = inspect.unwrap(svcca), inspect.unwrap(rsa)  # below the type checks
     with pytest.raises(ValueError, match=r"one of .'variance', 'singular_values'., got 'energy'"):
-        bare_svcca(x, y, rule="energy")
+        svcca(x, y, rule="energy")
     with pytest.raises(ValueError, match=r"one of .'euclidean', 'correlation', 'cosine'., got 'cityblock'"):
-        bare_rsa(x, y, distance="cityblock")
+        rsa(x, y, distance="cityblock")

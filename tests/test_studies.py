@@ -99,6 +99,12 @@ def test_the_scales_differ_from_the_thesis_only_where_they_say():
     assert replace(settings.DEMO.training, epochs=50) == settings.THESIS.training
 
 
+@pytest.mark.parametrize("seeds", [[], [0, 0], [-1]])
+def test_seeds_are_different_and_at_least_0(seeds):
+    with pytest.raises(ValueError, match="seeds are one or more different integers from 0 on"):
+        language_models.varied(settings.DEMO, seeds=seeds)
+
+
 def test_an_unknown_scale_is_an_error_that_lists_the_known():
     with pytest.raises(ValueError, match="one of smoke, demo, desktop, thesis, got 'huge'"):
         settings.scale("huge")

@@ -15,6 +15,9 @@ from torch import Tensor
 from lmdynamics.models import RecurrentModel
 from lmdynamics.training import padded_streams
 
+STREAMS = 20
+"""Pieces of a text that are read side by side, unless other many are asked for."""
+
 
 class Block(NamedTuple):
     """The hidden states at some tokens."""
@@ -30,7 +33,7 @@ def blocks(
     ids: Int[np.ndarray, " tokens"],
     *,
     layers: Sequence[str] | None = None,
-    streams: int = 20,
+    streams: int = STREAMS,
     steps: int = 100,
 ) -> Iterator[Block]:
     """Run a model over text without dropout, block by block.
@@ -83,7 +86,7 @@ def blocks(
 
 
 def spread(
-    ids: Int[np.ndarray, " tokens"], tokens: int | None, *, streams: int = 20
+    ids: Int[np.ndarray, " tokens"], tokens: int | None, *, streams: int = STREAMS
 ) -> Int[np.ndarray, " chosen"]:
     """As many stretches of a text as `blocks` reads side by side, evenly spaced, of so many tokens in all.
 
@@ -104,7 +107,7 @@ def spread(
     if tokens is None or tokens >= len(ids):
         return ids
     length, apart = tokens // streams, len(ids) // streams
-    if not length:
+    if length < 1:
         raise ValueError(f"{streams} stretches need {streams} tokens or more, got {tokens}")
     return np.concatenate([ids[start : start + length] for start in range(0, apart * streams, apart)])
 

@@ -89,6 +89,12 @@ class Scale:
     compared_tokens: int | None = None  # spread over the test part, on which layers are compared; None: all
     seeds: tuple[int, ...] = (0, 1, 2, 3)  # one model each; the thesis shows two
 
+    def __post_init__(self) -> None:
+        """Refuse seeds that would count a model twice, or that are none."""
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            found = ", ".join(map(str, self.seeds)) or "none"
+            raise ValueError(f"seeds are one or more different integers from 0 on, got {found}")
+
 
 THESIS = Scale(
     name="thesis",

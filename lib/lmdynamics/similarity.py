@@ -116,14 +116,26 @@ def svcca(
     ----------
     Raghu et al. 2017, section 2; Saphra 2021, chapter 4.
     """
-    if not 0 < variance <= 1:
-        raise ValueError(f"variance must be a share in (0, 1], got {variance}")
-    if rule not in get_args(Rule):
-        raise ValueError(f"rule must be one of {get_args(Rule)}, got {rule!r}")
-    views = _for_correlation(x, y)
-    x_basis, y_basis = (_kept(side, variance, rule) for side in (views.x, views.y))
+    views, x_basis, y_basis = _bases(x, y, variance, rule)
     correlations = torch.linalg.svdvals(x_basis.T @ views.cross @ y_basis)
     return correlations.clamp(max=1).mean().item()
+
+
+def directions(
+    x: Block | TwoViews, y: Block | None = None, *, variance: float = 0.99, rule: Rule = "variance"
+) -> tuple[int, int]:
+    """How many directions of either side `svcca` keeps; it averages over the smaller number.
+
+    Where the variance gathers in a few directions, few are compared, and those the strongest: values of
+    `svcca` say the same only where these numbers are alike. Parameters and errors are those of `svcca`.
+
+    Returns
+    -------
+    tuple of two int
+        For `x` and for `y`, each at least 1.
+    """
+    x_basis, y_basis = _bases(x, y, variance, rule)[1:]
+    return x_basis.shape[1], y_basis.shape[1]
 
 
 def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
@@ -148,7 +160,7 @@ def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
     basis = _whitening(views.x)
     directions, correlations = _canonical(views, basis, _whitening(views.y))
     weights = (directions.T @ basis.T @ views.x.scatter).abs().sum(1)
-    return (weights @ correlations / weights.sum()).item()
+    return min(1.0, (weights @ correlations / weights.sum()).item())
 
 
 def cka(x: Block | TwoViews, y: Block | None = None, *, debiased: bool = False) -> float:
@@ -279,6 +291,18 @@ class _Canonical(NamedTuple):
 
     directions: Float[Tensor, "x_kept directions"]
     correlations: Float[Tensor, " directions"]
+
+
+def _bases(
+    x: Block | TwoViews, y: Block | None, variance: float, rule: Rule
+) -> tuple[TwoViews, Float[Tensor, "x_units x_kept"], Float[Tensor, "y_units y_kept"]]:
+    """The two views, and of each an orthonormal basis of the directions that SVCCA keeps."""
+    if not 0 < variance <= 1:
+        raise ValueError(f"variance must be a share in (0, 1], got {variance}")
+    if rule not in get_args(Rule):
+        raise ValueError(f"rule must be one of {get_args(Rule)}, got {rule!r}")
+    views = _for_correlation(x, y)
+    return views, _kept(views.x, variance, rule), _kept(views.y, variance, rule)
 
 
 def _two_views(x: Block | TwoViews, y: Block | None) -> TwoViews:
