@@ -104,10 +104,15 @@ def losses(test_loss, rescaled):
     }
 
 
-def test_the_dip_is_the_fall_of_loss_in_the_epoch_after_a_rescaling():
-    tables = losses([[9, 5, 5, 4.5], [9, 6, 5.6, 5.6]], rescaled=[2, 1])
+def test_the_dip_is_how_far_loss_falls_below_its_best_after_a_rescaling():
+    tables = losses([[9, 5, 5.4, 4.5], [9, 6, 5.6, 5.6]], rescaled=[2, 1])
     verdict = claims.verdict("loss_dips_when_rescaled", tables)
     assert verdict.margin == pytest.approx((0.5 + 0.399) / 2)
+
+
+def test_a_loss_that_only_returns_to_where_it_was_has_not_dipped():
+    tables = losses([[9, 5, 5.4, 5.1], [9, 5, 5.4, 5.11]], rescaled=[2, 2])
+    assert claims.verdict("loss_dips_when_rescaled", tables).margin < 0
 
 
 def test_without_a_rescaling_that_is_followed_by_an_epoch_the_dip_is_not_tested():

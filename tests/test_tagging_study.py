@@ -65,6 +65,39 @@ def test_taggers_of_other_text_are_compared_on_both_texts_and_the_rest_on_the_sh
         rows = only(tables["trajectories"], task=name)
         assert set(rows["corpus"]) == {found.shared.corpus.name, task.text.corpus.name}
         assert (rows["own"] == (rows["corpus"] == task.text.corpus.name)).all()
+        assert (rows["shared"] | (rows["tokens"] <= only(rows, shared=True)["tokens"].max())).all()
+
+
+def test_a_text_of_their_own_is_compared_on_as_many_tokens_as_the_shared_one(found):
+    text = found.tasks["topic"].text
+    part = replace(text.test, ids=text.test.ids[:1003], source=text.test.source[:1003])
+    short = replace(text, test=part)
+    own = replace(found, tasks={**found.tasks, "PTB POS": replace(found.tasks["PTB POS"], text=short)})
+    shared, away, beside = tagging._readings(own)
+    assert (shared.shared, away.own, beside.shared, beside.own) == (True, True, False, False)
+    assert away.tasks == beside.tasks == ("PTB POS",)
+    assert len(away.ids) == len(beside.ids) == 1000
+    assert len(shared.ids) == len(text.test.ids)
+
+
+def test_the_ceiling_is_between_final_states_on_the_shared_text(found, tables):
+    ids = found.shared.test.ids
+    x, y = (states(found.models.of_seed(seed).model(2), ids, "h2") for seed in (0, 1))
+    rows = tables["ceiling"]
+    row = only(rows, seed=0, other_seed=1, layer="h2")
+    assert row["svcca"].item() == pytest.approx(similarity.svcca(x, y), abs=1e-9)
+    assert row["directions"].item() == min(similarity.directions(x, y))
+    assert (len(rows), set(rows["epoch"])) == (6, {2})
+
+
+def test_taggers_of_fewer_epochs_are_read_from_a_longer_run(found, tables):
+    fewer = replace(found, epochs=dict.fromkeys(found.epochs, 0))
+    key = Key("UDP POS", "output", "true", 0)
+    untrained = only(taggers.performance(fewer), **key._asdict())
+    trained = only(tables["taggers"], **key._asdict())
+    assert (untrained["epochs"].item(), trained["epochs"].item()) == (0, 1)
+    assert untrained["perplexity"].item() > trained["perplexity"].item()
+    assert fewer.model(key).embedding.weight.equal(found.runs[key].model(0).embedding.weight)
 
 
 def test_chance_is_far_below_what_is_measured(tables):
@@ -77,7 +110,7 @@ def test_accuracy_and_majority_are_shares_of_the_test_tokens(found, tables):
     key = Key("UDP POS", "input", "true", 0)
     row = only(tables["taggers"], **key._asdict())
     test = found.tasks["UDP POS"].examples("test", tagger="input", labels="true", seed=0)
-    model = found.runs[key].model()
+    model = found.model(key)
     with torch.inference_mode():
         logits = model.decoder(states(model, test.ids, "h1"))
     assert row["accuracy"].item() == pytest.approx((logits.argmax(1).numpy() == test.classes).mean())
@@ -86,6 +119,9 @@ def test_accuracy_and_majority_are_shares_of_the_test_tokens(found, tables):
     train = found.tasks["UDP POS"].examples("train", tagger="input", labels="true", seed=0)
     commonest = np.bincount(train.classes).argmax()
     assert row["majority"].item() == pytest.approx((test.classes == commonest).mean())
+    begin = slice(len(test.ids))
+    answers = activations.answers(model, train.ids[begin])
+    assert row["train_accuracy"].item() == pytest.approx((answers == train.classes[begin]).mean())
 
 
 def test_probes_have_a_row_for_each_layer_epoch_task_target_and_baseline(found, tables):

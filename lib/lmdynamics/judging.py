@@ -76,7 +76,7 @@ class Verdict:
 
 
 def judged(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Verdict:
-    """What the tables of a study say of a claim, by the rule that the module states."""
+    """What the tables of a study say of a claim, by the rule that `claims` states."""
     if missing := [name for name in claim.tables if name not in tables]:
         raise ValueError(f"the claim needs the table {missing[0]!r}, got {', '.join(tables) or 'none'}")
     found = [claim.among(tables[name]) for name in claim.tables]

@@ -22,7 +22,7 @@ from plotly.subplots import make_subplots
 from lmdynamics.claims import half_interval
 from lmdynamics.probes import RANDOM
 
-Line = Literal["-", "--", ":"]
+Line = Literal["-", "--", ":", "-."]
 """Solid for what is measured, dashed and dotted for what it is compared with."""
 
 MODELS = {"language model": "#5d5d9e"}

@@ -126,29 +126,33 @@ def _decided(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
     return [judged(claim, tables) for claim in CLAIMS.values() if set(claim.tables) <= tables.keys()]
 
 
-def under_measures(trajectories: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """The verdicts on the claims about taggers, were they decided by other measures of similarity.
+def under_measures(tables: Mapping[str, pd.DataFrame], measures: Sequence[str]) -> pd.DataFrame:
+    """The verdicts on the claims about similarity, were they decided by other measures of it.
 
     Parameters
     ----------
-    trajectories
-        The table of that name.
+    tables
+        Some of those of `studies.chapter_4`.
     measures
-        Its columns to decide by.
+        Columns to decide by, instead of `svcca`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per claim: `finding`, and for each measure verdict and margin as text.
+        One row per claim, its statement the index, and a column for each measure: verdict and margin as text;
+        a dash where a table lacks the measure.
     """
-    rows = []
+    rows: list[pd.Series] = []
     for claim in CLAIMS.values():
-        if claim.tables == ("trajectories",):
-            row = {"finding": claim.statement}
+        if set(claim.tables) <= {"similarities", "ceiling", "trajectories"} & tables.keys():
+            row, own = {}, {name: tables[name] for name in claim.tables}
             for measure in measures:
-                found = judged(claim, {"trajectories": trajectories.assign(svcca=trajectories[measure])})
-                row[measure] = _briefly(found)
-            rows.append(row)
+                if not all(measure in table for table in own.values()):
+                    row[measure] = "–"
+                    continue
+                under = {name: table.assign(svcca=table[measure]) for name, table in own.items()}
+                row[measure] = _briefly(judged(claim, under))
+            rows.append(pd.Series(row, name=claim.statement))
     return pd.DataFrame(rows)
 
 

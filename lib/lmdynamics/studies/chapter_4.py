@@ -15,13 +15,15 @@ def study(scale: Scale) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict[str, pandas.DataFrame]
-        `losses` and `similarities` of `studies.similarity`, `taggers` of `studies.taggers`, `trajectories` of
-        `studies.tagging` and `probes` of `studies.probing`.
+        `losses`, `similarities` and (on the text that taggers are compared on) `ceiling` of
+        `studies.similarity`, `taggers` of `studies.taggers`, `trajectories` of `studies.tagging` and `probes`
+        of `studies.probing`.
     """
     found = taggers.trained(scale)
     return {
         "losses": similarity.losses(found.models),
         "similarities": similarity.similarities(found.models),
+        "ceiling": similarity.ceiling(found.models, found.shared),
         "taggers": taggers.performance(found),
         "trajectories": tagging.trajectories(found),
         "probes": probing.accuracies(found, scale.probes),

@@ -94,10 +94,10 @@ def described(scale: Scale) -> pd.DataFrame:
     rows = {
         "text": (text.corpus.name, "English Wikipedia"),
         "tokens to train on": (f"{len(text.train.ids):,}", "227 million"),
-        "tokens to test on": (f"{len(text.test.ids):,}", "191 thousand"),
+        "tokens to test on": (f"{len(text.test.ids):,}", "not stated; a fifth of its text"),
         "tokens to compare layers on": (
             f"{len(activations.spread(text.test.ids, scale.compared_tokens)):,}",
-            "191 thousand",
+            "191 thousand, with taggers",
         ),
         "vocabulary": (f"{len(text.vocabulary):,} words", "20 thousand words"),
         "rarest word kept": tuple(f"{each.corpus.min_count} tokens" for each in (scale, paper)),

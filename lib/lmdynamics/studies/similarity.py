@@ -13,19 +13,22 @@ All are measured on the same tokens of the test part, from moments that are summ
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int32
 
 from lmdynamics import activations, similarity
+from lmdynamics.models import RecurrentModel
 from lmdynamics.progress import Progress
 from lmdynamics.settings import Scale
-from lmdynamics.statistics import JointMoments
+from lmdynamics.statistics import JointMoments, TwoViews
 from lmdynamics.studies.language_models import LanguageModels, parallel, trained
 from lmdynamics.tables import cached
+from lmdynamics.vocabulary import PreparedText
 
 View = tuple[int, int, str]
 """Seed, epoch and layer."""
@@ -52,14 +55,14 @@ def losses(models: LanguageModels) -> pd.DataFrame:
 
 
 def similarities(models: LanguageModels) -> pd.DataFrame:
-    """Return the SVCCA of all comparisons that the chapter draws.
+    """Return how alike both sides are of all comparisons that the chapter draws.
 
     Returns
     -------
     pandas.DataFrame
         One row per comparison: `comparison` (see the module), `seed, epoch, layer`, the other side as
-        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and `svcca` in [0, 1]; `seconds`
-        that it took, and `observing_seconds` that running all models of the seed and summing moments took.
+        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and what `measured` returns;
+        `observing_seconds` that running all models of the seed and summing moments took.
     """
     names = [run.folder.name for run in models.runs]
 
@@ -70,29 +73,83 @@ def similarities(models: LanguageModels) -> pd.DataFrame:
     return cached("similarities", [names, models.epochs, models.compared_tokens], compute, code=__name__)
 
 
+def ceiling(models: LanguageModels, text: PreparedText) -> pd.DataFrame:
+    """Return how alike each layer is in models of two seeds after their last epoch, on any text's test part.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows as in `similarities`, of the comparison `other seed`.
+    """
+    names = [run.folder.name for run in models.runs]
+    about = [names, models.epochs, models.compared_tokens, text.fingerprint]
+    return cached("ceiling", about, lambda: _between_seeds(models, text), code=__name__)
+
+
+def measured(views: TwoViews) -> dict[str, float]:
+    """What moments tell of two views.
+
+    Returns
+    -------
+    dict[str, float]
+        `svcca, svcca_singular_values` (SVCCA by its other rule), `pwcca, cka` in [0, 1]; `directions`: those
+        that SVCCA averages over; `svcca_seconds` that reading the first took, and `seconds` for all.
+    """
+    begun = time.perf_counter()
+    svcca = similarity.svcca(views)
+    first = time.perf_counter() - begun
+    measures = {
+        "svcca": svcca,
+        "svcca_singular_values": similarity.svcca(views, rule="singular_values"),
+        "pwcca": similarity.pwcca(views),
+        "cka": similarity.cka(views),
+        "directions": min(similarity.directions(views)),
+    }
+    return {**measures, "svcca_seconds": first, "seconds": time.perf_counter() - begun}
+
+
 def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
     """All comparisons in which one seed's model is looked at over its epochs."""
-    begun = time.perf_counter()
     run, last = models.runs[index], models.epochs
     seed = run.settings["seed"]
     others = {other.settings["seed"]: other for other in models.runs if other is not run}
     loaded = {(seed, epoch): run.model(epoch) for epoch in range(last + 1)}
     loaded |= {(other, last): found.model(last) for other, found in others.items()}
-    layers = loaded[seed, last].layer_names
-    comparisons = list(_comparisons(seed, last, layers, tuple(others)))
+    comparisons = list(_comparisons(seed, last, loaded[seed, last].layer_names, tuple(others)))
+    return _compared(loaded, comparisons, models.compared(models.text), seed)
+
+
+def _between_seeds(models: LanguageModels, text: PreparedText) -> pd.DataFrame:
+    last = models.epochs
+    loaded = {(run.settings["seed"], last): run.model(last) for run in models.runs}
+    layers = next(iter(loaded.values())).layer_names
+    comparisons = [
+        ("other seed", (*a, layer), (*b, layer)) for a, b in permutations(loaded, 2) for layer in layers
+    ]
+    return _compared(loaded, comparisons, models.compared(text), seed=0)
+
+
+def _compared(
+    models: Mapping[tuple[int, int], RecurrentModel],
+    comparisons: Sequence[tuple[str, View, View]],
+    ids: Int32[np.ndarray, " tokens"],
+    seed: int,
+) -> pd.DataFrame:
+    """Run models, by seed and epoch, side by side over a text, and measure each comparison."""
+    begun = time.perf_counter()
     moments = JointMoments(_pair(a, b, kind) for kind, a, b in comparisons)
-    ids = models.compared(models.text)
+    shuffled = {_name(b) for kind, _, b in comparisons if kind == "permuted"}
     shuffle = torch.Generator().manual_seed(seed)
-    streams = {key: activations.blocks(model, ids) for key, model in loaded.items()}
+    streams = {key: activations.blocks(model, ids) for key, model in models.items()}
     with Progress(f"comparing layers, seed {seed}", len(ids)) as progress:
         for blocks in zip(*streams.values(), strict=True):
             views = {
-                _name((*key, layer)): block.layers[layer]
+                _name((*key, layer)): rows
                 for key, block in zip(streams, blocks, strict=True)
-                for layer in layers
+                for layer, rows in block.layers.items()
             }
             order = torch.randperm(len(blocks[0].tokens), generator=shuffle)
-            views |= {_permuted(name): views[name][order] for name in _finals(seed, last, layers)}
+            views |= {_permuted(name): views[name][order] for name in shuffled}
             moments.update({name: views[name] for name in moments.views})
             progress.advance(len(order))
     observing = time.perf_counter() - begun
@@ -118,16 +175,13 @@ def _comparisons(
 
 
 def _row(kind: str, a: View, b: View, moments: JointMoments) -> dict[str, object]:
-    begun = time.perf_counter()
     views = moments[_pair(a, b, kind)]
-    svcca = similarity.svcca(views)
     return {
         "comparison": kind,
         **dict(zip(("seed", "epoch", "layer"), a, strict=True)),
         **dict(zip(("other_seed", "other_epoch", "other_layer"), b, strict=True)),
         "tokens": views.count,
-        "svcca": svcca,
-        "seconds": time.perf_counter() - begun,
+        **measured(views),
     }
 
 
@@ -142,7 +196,3 @@ def _permuted(name: str) -> str:
 
 def _pair(a: View, b: View, kind: str) -> tuple[str, str]:
     return _name(a), _permuted(_name(b)) if kind == "permuted" else _name(b)
-
-
-def _finals(seed: int, last: int, layers: Iterable[str]) -> list[str]:
-    return [_name((seed, last, layer)) for layer in layers]

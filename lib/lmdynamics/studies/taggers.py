@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmdynamics import activations, runs, tasks
+from lmdynamics.models import RecurrentModel
 from lmdynamics.runs import Run, RunSettings
 from lmdynamics.settings import Scale
 from lmdynamics.studies import language_models
@@ -43,6 +44,17 @@ class Taggers:
     models: LanguageModels
     tasks: dict[str, Task]
     runs: dict[Key, Run]
+    epochs: dict[str, int]
+    """Passes over the training part, by task; a run on disk may hold more."""
+
+    @property
+    def names(self) -> list[tuple[str, int]]:
+        """What tells these taggers from others: the name of each run, and its epochs."""
+        return [(run.folder.name, self.epochs[key.task]) for key, run in self.runs.items()]
+
+    def model(self, key: Key) -> RecurrentModel:
+        """Load a tagger as it is to be compared."""
+        return self.runs[key].model(self.epochs[key.task])
 
     @property
     def shared(self) -> PreparedText:
@@ -59,7 +71,8 @@ class Taggers:
 def trained(scale: Scale) -> Taggers:
     """Return language models and taggers of a scale, training what is missing, all side by side.
 
-    Every tagger has one LSTM layer of the language model's width and is trained in the same way.
+    Every tagger has one LSTM layer of the language model's width and is trained in the same way, for as many
+    epochs as `TaskSettings` say.
     """
     text = language_models.prepared(scale)
     found = {task.name: task for task in tasks.load(text, scale.tasks)}
@@ -68,7 +81,8 @@ def trained(scale: Scale) -> Taggers:
     made = parallel(runs.train, jobs)
     of_words = tuple(made[: len(scale.seeds)])
     models = LanguageModels(text, of_words, scale.training.epochs, scale.compared_tokens)
-    return Taggers(models, found, dict(zip(keys, made[len(scale.seeds) :], strict=True)))
+    epochs = {name: _epochs(scale, task) for name, task in found.items()}
+    return Taggers(models, found, dict(zip(keys, made[len(scale.seeds) :], strict=True)), epochs)
 
 
 def performance(taggers: Taggers) -> pd.DataFrame:
@@ -78,26 +92,28 @@ def performance(taggers: Taggers) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per tagger: `task, tagger, labels, seed, corpus, classes, train_tokens, dev_tokens, epochs`,
-        `accuracy` in [0, 1], `perplexity` (at least 1), and `majority`: the accuracy of always answering the
-        tag that is most frequent in train.
+        `accuracy` in [0, 1], `train_accuracy` on as many tokens of train, `perplexity` (at least 1), and
+        `majority`: the accuracy of always answering the tag that is most frequent in train.
     """
 
     def compute() -> pd.DataFrame:
-        return pd.DataFrame(
-            parallel(_performance, ((taggers.tasks[k.task], k, r) for k, r in taggers.runs.items()))
-        )
+        jobs = ((taggers.tasks[k.task], k, run, taggers.epochs[k.task]) for k, run in taggers.runs.items())
+        return pd.DataFrame(parallel(_performance, jobs))
 
-    return cached("taggers", [run.folder.name for run in taggers.runs.values()], compute, code=__name__)
+    return cached("taggers", taggers.names, compute, code=__name__)
+
+
+def _epochs(scale: Scale, task: Task) -> int:
+    if scale.tasks.tokens is None:
+        return scale.tasks.epochs
+    return min(scale.tasks.epochs, max(1, round(scale.tasks.tokens / len(task.text.train.ids))))
 
 
 def _job(scale: Scale, task: Task, key: Key) -> tuple[RunSettings, Parts]:
     parts = Parts(*(Examples(*_examples(task, key, part)) for part in ("train", "dev")))
-    epochs = scale.tasks.epochs
-    if scale.tasks.tokens is not None:
-        epochs = min(epochs, max(1, round(scale.tasks.tokens / len(parts.train.inputs))))
     settings = RunSettings(
         model=replace(scale.model, layers=1),
-        training=replace(scale.training, epochs=epochs),
+        training=replace(scale.training, epochs=_epochs(scale, task)),
         words=task.text.vocabulary.words,
         classes=task.classes,
         seed=key.weights_seed,
@@ -106,20 +122,25 @@ def _job(scale: Scale, task: Task, key: Key) -> tuple[RunSettings, Parts]:
     return settings, parts
 
 
-def _performance(task: Task, key: Key, run: Run) -> dict[str, object]:
-    model, test = run.model(), _examples(task, key, "test")
-    frequent = np.bincount(_examples(task, key, "train").classes).argmax()
+def _performance(task: Task, key: Key, run: Run, epochs: int) -> dict[str, object]:
+    model, train, test = run.model(epochs), _examples(task, key, "train"), _examples(task, key, "test")
+    frequent = np.bincount(train.classes).argmax()
     return {
         **key._asdict(),
         "corpus": task.text.corpus.name,
         "classes": len(task.classes),
         "train_tokens": len(task.text.train.ids),
         "dev_tokens": len(task.text.dev.ids),
-        "epochs": len(run.epochs) - 1,
-        "accuracy": float((activations.answers(model, test.ids) == test.classes).mean()),
+        "epochs": epochs,
+        "accuracy": _accuracy(model, test),
+        "train_accuracy": _accuracy(model, tasks.Tagged(*(column[: len(test.ids)] for column in train))),
         "perplexity": math.exp(mean_loss(model, Examples(*test))),
         "majority": float((test.classes == frequent).mean()),
     }
+
+
+def _accuracy(model: RecurrentModel, tagged: tasks.Tagged) -> float:
+    return float((activations.answers(model, tagged.ids) == tagged.classes).mean())
 
 
 def _examples(task: Task, key: Key, part: str) -> tasks.Tagged:

@@ -6,7 +6,7 @@ figures 8 to 11). The language model and the taggers of one seed are compared wi
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int32
 
 from lmdynamics import activations, similarity
 from lmdynamics.models import RecurrentModel
 from lmdynamics.progress import Progress
 from lmdynamics.statistics import JointMoments, Pair
+from lmdynamics.studies import similarity as similarity_study
 from lmdynamics.studies.language_models import parallel
 from lmdynamics.studies.taggers import Key, Taggers
 from lmdynamics.tables import cached
@@ -26,7 +28,8 @@ from lmdynamics.tables import cached
 BESIDE = {"e": "e", "h1": "h1", "h2": "h1"}
 """The tagger's layer that each layer of a language model is compared with."""
 MEASURES = ("svcca", "svcca_singular_values", "pwcca", "cka", "rsa")
-"""Columns of a trajectory: SVCCA under both of its rules, PWCCA, linear CKA, RSA."""
+"""Columns of a trajectory: SVCCA under both of its rules, PWCCA, linear CKA, RSA. All but the last come from
+moments alone, and stand in the tables of `studies.similarity` too."""
 RSA_TOKENS = 500
 """Tokens drawn for RSA, which compares each two of them."""
 
@@ -38,22 +41,52 @@ def trajectories(found: Taggers) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per comparison: `task, tagger, labels, seed, epoch, layer`; the `corpus` whose test part both
-        read, whether it is that of the language model (`shared`), whether the tagger was trained on it
+        read, whether all taggers are compared on it (`shared`), whether the tagger was trained on it
         (`own`); the number of `tokens`; `MEASURES`. Rows with
         the labels `permuted` are what chance gives: the language model's tokens in random order.
+        A tagger of other text than the language model's is compared on its own too, and where that has fewer
+        tokens, on as many of the language model's (neither `shared` nor `own`).
         `seconds` is what reading the measures took, `svcca_seconds` the first of them alone, and
-        `observing_seconds` what running all models of a seed over a corpus and summing moments took.
+        `observing_seconds` what running all models of a seed over a text and summing moments took.
     """
-    names = [run.folder.name for run in (*found.models.runs, *found.runs.values())]
+    names = [*(run.folder.name for run in found.models.runs), *found.names]
     seeds = [run.settings["seed"] for run in found.models.runs]
 
     def compute() -> pd.DataFrame:
-        grid = product(found.texts, seeds)
+        grid = product(_readings(found), seeds)
         return pd.concat(parallel(_of_seed, ((found, *each) for each in grid)), ignore_index=True)
 
     return cached(
         "trajectories", [names, found.models.epochs, found.models.compared_tokens], compute, code=__name__
     )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Tokens on which language models are compared with some taggers."""
+
+    corpus: str
+    ids: Int32[np.ndarray, " tokens"]
+    tasks: tuple[str, ...]
+    """Whose taggers."""
+    shared: bool
+    own: bool
+    """Whether taggers of a text of their own read that text here."""
+
+
+def _readings(found: Taggers) -> Iterator[_Reading]:
+    ids = found.models.compared(found.shared)
+    name = found.shared.corpus.name
+    yield _Reading(name, ids, tuple(found.tasks), shared=True, own=False)
+    for text in found.texts.values():
+        if text is not found.shared:
+            names = tuple(task.name for task in found.tasks.values() if task.text is text)
+            both = found.models.compared(text), ids
+            tokens = min(map(len, both)) // activations.STREAMS * activations.STREAMS
+            own, beside = (activations.spread(each, tokens) for each in both)
+            yield _Reading(text.corpus.name, own, names, shared=False, own=True)
+            if tokens < len(ids):
+                yield _Reading(name, beside, names, shared=False, own=False)
 
 
 class _Comparison(NamedTuple):
@@ -78,11 +111,10 @@ class _Seen:
     seconds: float
 
 
-def _of_seed(found: Taggers, corpus: str, seed: int) -> pd.DataFrame:
-    """All comparisons of one seed on one text."""
-    run, last, text = found.models.of_seed(seed), found.models.epochs, found.texts[corpus]
-    own = {key: found.tasks[key.task].text is text for key in found.runs if key.seed == seed}
-    keys = [key for key in own if own[key] or text is found.shared]
+def _of_seed(found: Taggers, reading: _Reading, seed: int) -> pd.DataFrame:
+    """All comparisons of one seed on some tokens."""
+    run, last = found.models.of_seed(seed), found.models.epochs
+    keys = [key for key in found.runs if key.seed == seed and key.task in reading.tasks]
     layers = run.model(0).layer_names
     comparisons = [_Comparison(*each) for each in product(keys, range(last + 1), layers)]
     comparisons += [
@@ -91,13 +123,12 @@ def _of_seed(found: Taggers, corpus: str, seed: int) -> pd.DataFrame:
         if key.labels == "true"
     ]
     models = {epoch: run.model(epoch) for epoch in range(last + 1)}
-    seen = _seen(
-        models, {key: found.runs[key].model() for key in keys}, found.models.compared(text), comparisons, seed
-    )
+    tagged = {key: found.model(key) for key in keys}
+    seen = _seen(models, tagged, reading.ids, comparisons, seed)
     ranks = {view: similarity.ranked_distances(torch.cat(rows)) for view, rows in seen.drawn.items()}
     rows = []
     with Progress(
-        f"measuring similarity on {corpus}, seed {seed}", len(comparisons), unit="pairs"
+        f"measuring similarity on {reading.corpus}, seed {seed}", len(comparisons), unit="pairs"
     ) as progress:
         for comparison in comparisons:
             measured = _measured(seen.moments, ranks, comparison)
@@ -106,9 +137,9 @@ def _of_seed(found: Taggers, corpus: str, seed: int) -> pd.DataFrame:
                 "labels": "permuted" if comparison.permuted else comparison.key.labels,
                 "epoch": comparison.epoch,
                 "layer": comparison.layer,
-                "corpus": corpus,
-                "shared": text is found.shared,
-                "own": own[comparison.key],
+                "corpus": reading.corpus,
+                "shared": reading.shared,
+                "own": reading.own or found.tasks[comparison.key.task].text is found.shared,
                 "tokens": seen.moments.count,
             }
             rows.append({**about, **measured, "observing_seconds": seen.seconds})
@@ -157,15 +188,6 @@ def _measured(
     moments: JointMoments, ranks: dict[str, np.ndarray], comparison: _Comparison
 ) -> dict[str, float]:
     begun = time.perf_counter()
-    views = moments[comparison.views]
-    svcca = similarity.svcca(views)
-    first = time.perf_counter() - begun
     x, y = (ranks[view] for view in comparison.views)
-    measures = {
-        "svcca": svcca,
-        "svcca_singular_values": similarity.svcca(views, rule="singular_values"),
-        "pwcca": similarity.pwcca(views),
-        "cka": similarity.cka(views),
-        "rsa": float(x @ y),
-    }
-    return {**measures, "svcca_seconds": first, "seconds": time.perf_counter() - begun}
+    measures = {**similarity_study.measured(moments[comparison.views]), "rsa": float(np.clip(x @ y, -1, 1))}
+    return {**measures, "seconds": time.perf_counter() - begun}

@@ -1,6 +1,5 @@
 """Chapter 4, second half: tables as the page shows them, from those of `taggers`, `tagging` and `probing`."""
 
-from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -36,29 +35,32 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for task in table["task"].unique():
         here = table[table["task"] == task]
-        kinds = [("output", "true"), ("input", "true"), ("output", "shuffled")]
-        means = [
-            here[(here["tagger"] == tagger) & (here["labels"] == labels)][["accuracy", "perplexity"]].mean()
-            for tagger, labels in kinds
-        ]
-        first = here.iloc[0]
-        counts = int(first["classes"]), int(first["train_tokens"])
-        ours = (first["corpus"], *counts, *np.concatenate(means).tolist())
-        for whose, values in (("this run", ours), ("paper", PAPER[task])):
-            rows[task, whose] = _as_text(
-                *values, majority=here["majority"].mean() if values is ours else None
-            )
-    return pd.DataFrame.from_dict(rows, orient="index")
+        output, read, shuffled = (
+            here[(here["tagger"] == tagger) & (here["labels"] == labels)].mean(numeric_only=True)
+            for tagger, labels in (("output", "true"), ("input", "true"), ("output", "shuffled"))
+        )
+        scores = [part[name] for part in (output, read, shuffled) for name in ("accuracy", "perplexity")]
+        ours = here["corpus"].iloc[0], int(output["classes"]), int(output["train_tokens"]), *scores
+        rows[task, "this run"] = {
+            **_as_text(*ours),
+            "epochs": f"{output['epochs']:g}",
+            "on train": f"{shuffled['train_accuracy']:.0%}",
+            "majority": f"{output['majority']:.0%}",
+        }
+        rows[task, "paper"] = _as_text(*PAPER[task])
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("–")[_COLUMNS]
 
 
-def _as_text(
-    corpus: str, classes: int, tokens: int, *scores: float, majority: float | None
-) -> dict[str, str]:
-    columns = ("y[t+1]", "y[t]", "shuffled")
+_COLUMNS = ["corpus", "classes", "tokens", "epochs", "y[t+1]", "y[t]", "shuffled", "on train", "majority"]
+
+
+def _as_text(corpus: str, classes: int, tokens: int, *scores: float) -> dict[str, str]:
     text = {"corpus": corpus, "classes": f"{classes}", "tokens": f"{tokens / 1000:,.0f}K"}
-    for name, accuracy, perplexity in zip(columns, scores[::2], scores[1::2], strict=True):
+    for name, accuracy, perplexity in zip(
+        ("y[t+1]", "y[t]", "shuffled"), scores[::2], scores[1::2], strict=True
+    ):
         text[name] = f"{accuracy:.0%} · {perplexity:.3g}"
-    return {**text, "majority": "–" if majority is None else f"{majority:.0%}"}
+    return text
 
 
 def example(found: Taggers) -> pd.DataFrame:
@@ -85,15 +87,15 @@ def example(found: Taggers) -> pd.DataFrame:
         if task.text is text:
             columns[name] = [task.tags.values[code] for code in task.tags.codes[part.source[begin:end]]]
         else:
-            tagger = next(run for key, run in found.runs.items() if key[:3] == (name, "input", "true"))
-            answers = activations.answers(tagger.model(), part.ids[begin:end])
+            tagger = next(key for key in found.runs if key[:3] == (name, "input", "true"))
+            answers = activations.answers(found.model(tagger), part.ids[begin:end])
             columns[f"{name} *"] = [task.classes[answer] for answer in answers]
     return pd.DataFrame(columns)
 
 
 def less_shuffled(table: pd.DataFrame) -> pd.DataFrame:
     """Return `trajectories` with each measure's value less that of the tagger of shuffled labels."""
-    about = ["task", "tagger", "corpus", "seed", "epoch", "layer"]
+    about = ["task", "tagger", "corpus", "tokens", "seed", "epoch", "layer"]
     true, shuffled = (table[table["labels"] == labels].set_index(about) for labels in ("true", "shuffled"))
     measures = list(MEASURES)
     return true.assign(**(true[measures] - shuffled[measures])).reset_index()
@@ -135,15 +137,16 @@ def costs(
     pandas.DataFrame
         A row for each kind of work: `seconds` and its `share` of all.
     """
+    measured = similarities, trajectories
     seconds = {
-        "training language models": _training_seconds(found.models.runs),
-        "training taggers": _training_seconds(found.runs.values()),
+        "training language models": sum(_seconds(run, found.models.epochs) for run in found.models.runs),
+        "training taggers": sum(_seconds(run, found.epochs[key.task]) for key, run in found.runs.items()),
         "observing language models among themselves": _once(similarities, "observing_seconds", "seed"),
-        "observing them beside taggers": _once(trajectories, "observing_seconds", "corpus", "seed"),
-        "measuring: SVCCA": similarities["seconds"].sum() + trajectories["svcca_seconds"].sum(),
-        "measuring: the other rule, PWCCA, CKA, RSA": (
-            trajectories["seconds"] - trajectories["svcca_seconds"]
-        ).sum(),
+        "observing them beside taggers": _once(trajectories, "observing_seconds", "corpus", "tokens", "seed"),
+        "measuring: SVCCA": sum(each["svcca_seconds"].sum() for each in measured),
+        "measuring: the other rule, PWCCA, CKA, RSA": sum(
+            (each["seconds"] - each["svcca_seconds"]).sum() for each in measured
+        ),
         "diagnostic classifiers": _once(probes, "seconds", "corpus", "seed"),
     }
     table = pd.DataFrame({"seconds": seconds})
@@ -155,8 +158,8 @@ def _once(table: pd.DataFrame, column: str, *by: str) -> float:
     return table.groupby(list(by))[column].first().sum()
 
 
-def _training_seconds(runs: Iterable[Run]) -> float:
-    return sum(epoch.seconds for run in runs for epoch in run.epochs)
+def _seconds(run: Run, epochs: int) -> float:
+    return sum(epoch.seconds for epoch in run.epochs if epoch.epoch <= epochs)
 
 
 def sources(found: Taggers) -> pd.DataFrame:
@@ -191,25 +194,26 @@ _ORIGINS = {
 }
 
 
-def curves(table: pd.DataFrame) -> dict[str, Any]:
-    """Part `trajectories` into what `plots.panels` draws: true tags, shuffled tags, chance."""
+def curves(table: pd.DataFrame, ceiling: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Part `trajectories` into what `plots.panels` draws: true tags, shuffled ones, chance, and a ceiling."""
     true, shuffled, permuted = (
         table[table["labels"] == labels] for labels in ("true", "shuffled", "permuted")
     )
-    return {"table": true, "baselines": {":": shuffled, "--": permuted.drop(columns="task")}}
+    baselines = {":": shuffled, "--": permuted.drop(columns="task")}
+    return {"table": true, "baselines": baselines if ceiling is None else {**baselines, "-.": ceiling}}
 
 
 def both_texts(table: pd.DataFrame, tagger: str) -> dict[str, Any]:
-    """Part `trajectories` of tasks with a text of their own: on the shared text and on their own."""
-    away = table.loc[table["own"] & ~table["shared"], "task"].unique()
-    rows = table[table["task"].isin(away) & (table["tagger"] == tagger)]
-    true, shuffled, permuted = (rows[rows["labels"] == labels] for labels in ("true", "shuffled", "permuted"))
+    """Part `trajectories` of tasks with a text of their own: on it, and on as much of the shared one."""
+    rows = table[table["tagger"] == tagger]
+    own = rows[rows["own"] & ~rows["shared"]]
+    beside = rows[~rows["own"]].merge(own[["task", "tokens"]].drop_duplicates())
     return {
-        "table": true[true["shared"]],
+        "table": beside[beside["labels"] == "true"],
         "baselines": {
-            "--": true[~true["shared"]],
-            ":": shuffled[~shuffled["shared"]],
-            "-": permuted[~permuted["shared"]].drop(columns="task"),
+            "--": own[own["labels"] == "true"],
+            ":": own[own["labels"] == "shuffled"],
+            "-.": own[own["labels"] == "permuted"],
         },
     }
 
