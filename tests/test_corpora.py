@@ -227,6 +227,19 @@ def test_a_paragraph_too_long_to_parse_is_cut_between_words(folder):
     assert len(read.sentences) == 4
 
 
+def test_a_long_paragraph_is_not_cut_at_a_hyphen(folder):
+    (folder / "a.txt").write_text("well " + "well-known " * 3_000)
+    read = sentences(corpora.load(folder, annotate=False, articles=1))
+    assert len(read) == 2
+    assert {(words.split()[0], words.split()[-1]) for words in read} == {("well", "known")}
+
+
+def test_a_word_longer_than_a_piece_is_cut_where_the_piece_is_full(folder):
+    (folder / "a.txt").write_text("x " + "y" * 30_000)
+    read = sentences(corpora.load(folder, annotate=False, articles=1))
+    assert read == ["x " + "y" * 19_998, "y" * 10_002]
+
+
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
         ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, gmb, pmb, ewt, a folder.*'wiki'"

@@ -523,13 +523,14 @@ def _folder(folder: Path) -> _Reader:
 
 
 def _plain_paragraphs(text: str) -> list[str]:
-    """Paragraphs stand between blank lines; what is too long to parse at once is cut between words."""
+    """Paragraphs stand between blank lines; what is too long to parse at once is cut between words.
+
+    A word that is too long by itself is cut where its piece is full.
+    """
     blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
-    return [paragraph for block in blocks if block for paragraph in _pieces(block)]
-
-
-def _pieces(block: str) -> list[str]:
-    return [block] if len(block) <= _LONGEST_PARAGRAPH else wrap(block, _LONGEST_PARAGRAPH)
+    return [
+        paragraph for block in blocks for paragraph in wrap(block, _LONGEST_PARAGRAPH, break_on_hyphens=False)
+    ]
 
 
 _KNOWN: dict[str, Callable[[], _Reader]] = {
