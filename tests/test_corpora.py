@@ -152,6 +152,27 @@ def test_a_folder_is_read_in_order_of_names_one_article_a_file(folder):
     assert read.articles.tolist() == [0, 3, 5]
 
 
+def test_text_in_subfolders_and_with_any_case_of_the_suffix_is_read_too(folder):
+    (folder / "more.txt" / "deep").mkdir(parents=True)
+    for name in ("C.TXT", "more.txt/a.txt", "more.txt/deep/a.Txt"):
+        (folder / name).write_text("Cats sat.")
+    read = corpora.load(folder, annotate=False)
+    assert read.titles == ("C", "a", "b", "more.txt/a", "more.txt/deep/a")
+
+
+def test_hidden_files_and_what_is_no_file_are_left_out(folder):
+    (folder / "._a.txt").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (folder / ".#a.txt").symlink_to("nowhere")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "d.txt").write_text("Cats sat.")
+    (folder / "e.txt").mkdir()
+    assert corpora.load(folder, annotate=False).titles == ("a", "b")
+
+
+def test_a_folder_of_text_may_be_hidden_itself(folder):
+    assert corpora.load(folder.rename(folder.with_name(".text")), annotate=False).titles == ("a", "b")
+
+
 def test_annotation_keeps_the_tokens_and_adds_tags_and_heads(folder):
     plain = corpora.load(folder, annotate=False, lowercase=False)
     read = corpora.load(folder, lowercase=False)
@@ -255,10 +276,19 @@ def test_a_folder_without_text_is_an_error(tmp_path):
         corpora.load(tmp_path)
 
 
-def test_a_file_that_is_not_utf8_is_named(folder):
-    (folder / "a.txt").write_bytes("café".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"a\.txt must be UTF-8"):
-        corpora.load(folder)
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ("café".encode("latin-1"), "can't decode byte 0xe9"),
+        ("One cat.".encode("utf-16"), "can't decode byte 0xff"),
+        ("One cat.".encode("utf-16-le"), "got a NUL character at 1"),
+        (b"One\0cat.", "got a NUL character at 3"),
+    ],
+)
+def test_a_file_that_is_not_utf8_text_is_named(folder, content, got):
+    (folder / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.txt must be UTF-8 text.*{got}.*; save it as UTF-8"):
+        corpora.load(folder, annotate=False)
 
 
 def test_fewer_than_one_article_is_refused():

@@ -124,7 +124,8 @@ def load(
     ----------
     name_or_path
         One of `NAMES`, a folder of ``.txt`` files (UTF-8, one article each, in
-        order of name), or a MediaWiki dump (``.xml`` or ``.xml.bz2``).
+        order of path; those of subfolders too, hidden ones not), or a
+        MediaWiki dump (``.xml`` or ``.xml.bz2``).
     articles
         Read only so many from the beginning (of each part, where the corpus
         comes in parts); None for all. Refused for ``gmb``, which has none.
@@ -507,19 +508,33 @@ def _fingerprint_of(*names: str) -> str:
 
 
 def _folder(folder: Path) -> _Reader:
-    files = sorted(folder.glob("*.txt"))
-    if not files:
-        raise ValueError(f"a folder of text needs .txt files, one article each, got none in {folder}")
+    """The ``.txt`` files in a folder and its subfolders, in order of path, without the hidden ones."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+    names = [path.relative_to(folder) for path in found]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not names:
+        raise ValueError(
+            f"a folder of text needs .txt files, one article each, got none in {folder} and its subfolders"
+        )
 
     def documents() -> Iterator[Document]:
-        for file in files:
-            try:
-                yield Document(file.stem, _plain_paragraphs(file.read_text(encoding="utf-8-sig")))
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{file} must be UTF-8 text ({error}); save it as UTF-8") from error
+        for name in names:
+            yield Document(name.with_suffix("").as_posix(), _plain_paragraphs(_text(folder / name)))
 
-    sources = _sha256("".join(file.name + downloads.sha256(file) for file in files))
-    return _Reader(folder.resolve().name, sources, documents, len(files))
+    sources = _sha256("".join(name.as_posix() + downloads.sha256(folder / name) for name in names))
+    return _Reader(folder.resolve().name, sources, documents, len(names))
+
+
+def _text(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be UTF-8 text ({error}); save it as UTF-8") from error
+    if "\0" in text:  # UTF-16 can pass for UTF-8
+        raise ValueError(
+            f"{file} must be UTF-8 text, got a NUL character at {text.index(chr(0))}; save it as UTF-8"
+        )
+    return text
 
 
 def _plain_paragraphs(text: str) -> list[str]:
