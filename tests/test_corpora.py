@@ -1,10 +1,11 @@
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lmdynamics import annotation, corpora
+from lmdynamics import annotation, corpora, provenance
 from lmdynamics.annotation import Column
 from lmdynamics.corpora import PARTS, Corpus
 
@@ -198,10 +199,10 @@ def test_lower_casing_merges_words_and_leaves_tags_alone(folder):
     assert {"The", "the"} & set(lower.words) == {"the"}
 
 
-def test_many_batches_over_processes_give_what_one_gives(folder, monkeypatch):
+def test_many_batches_over_processes_give_what_one_gives(folder, tmp_path, monkeypatch):
     whole = corpora.load(folder)
     monkeypatch.setattr(annotation, "_BATCH_CHARACTERS", 1)
-    monkeypatch.setattr(corpora, "READING", -1)
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "another"))
     assert equal(corpora.load(folder), whole)
 
 
@@ -221,16 +222,43 @@ def test_what_was_read_once_is_read_from_the_cache(folder, monkeypatch):
     assert again.fingerprint == first.fingerprint
 
 
-def test_a_changed_file_tool_or_rule_gives_another_fingerprint(folder, monkeypatch):
+def test_a_changed_file_or_tool_gives_another_fingerprint(folder, monkeypatch):
     seen = {corpora.load(folder, annotate=False).fingerprint}
     seen.add(corpora.load(folder).fingerprint)
     (folder / "a.txt").write_text("Something else.")
     seen.add(corpora.load(folder, annotate=False).fingerprint)
-    monkeypatch.setattr(corpora.wikipedia, "CLEANING", -1)
-    seen.add(corpora.load(folder, annotate=False).fingerprint)
     monkeypatch.setattr(corpora, "version", lambda _: "0")
     seen.add(corpora.load(folder, annotate=False).fingerprint)
-    assert len(seen) == 5
+    assert len(seen) == 4
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the library's source, from which fingerprints are taken."""
+    copy = shutil.copytree(provenance._FOLDER, tmp_path / "lmdynamics")
+    monkeypatch.setattr(provenance, "_FOLDER", copy)
+    return copy
+
+
+@pytest.mark.parametrize("module", ["corpora", "annotation", "tagged", "wikipedia"])
+def test_an_edit_of_the_code_that_reads_a_corpus_reads_it_again(folder, code, module):
+    before = corpora.load(folder, annotate=False)
+    with (code / f"{module}.py").open("a") as file:
+        file.write("\nx = 1\n")
+    after = corpora.load(folder, annotate=False)
+    assert after.fingerprint != before.fingerprint
+    assert equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("module", "edit"), [("wikipedia", "# why"), ("vocabulary", "x = 1"), ("training", "x = 1")]
+)
+def test_an_edit_of_prose_or_of_other_code_reads_nothing_again(folder, code, monkeypatch, module, edit):
+    corpora.load(folder, annotate=False)
+    with (code / f"{module}.py").open("a") as file:
+        file.write(f"\n{edit}\n")
+    monkeypatch.delattr(annotation, "annotated")
+    corpora.load(folder, annotate=False)
 
 
 def test_progress_counts_articles(folder):

@@ -3,7 +3,7 @@
 `load` reads any corpus the project knows by name, a folder of ``.txt`` files,
 or a MediaWiki dump, into one type, `Corpus`. What it has read it keeps in the
 cache as one Parquet table, named by a fingerprint of the source's bytes, the
-tools and the rules applied, so a change in any of them reads the source again.
+tools and the code here and below, so a change in any of them reads it again.
 """
 
 import bz2
@@ -32,14 +32,12 @@ from joblib.externals.loky import get_reusable_executor
 from lmdynamics import annotation, downloads, tagged, wikipedia
 from lmdynamics.annotation import Batch, Column
 from lmdynamics.paths import cache_directory
+from lmdynamics.provenance import code_fingerprint
 from lmdynamics.tagged import TaggedDocument
 from lmdynamics.wikipedia import Document
 
 PARTS = ("train", "dev", "test")
 """The parts of a corpus; the codes of `Corpus.parts` index it."""
-
-READING = 1
-"""The version of the rules here, in `annotation` and in `tagged`; raise it when they give other results."""
 
 _LONGEST_PARAGRAPH = 20_000  # characters
 _NO_TAGS = {"word", "sentence_start", "article_start", "head", "part"}  # columns of a table; the others are
@@ -69,7 +67,7 @@ class Corpus:
     tags: Mapping[str, Column]  # pos (Universal Dependencies), tag (Penn Treebank), sem and sem_coarse (PMB)
     heads: Int32[np.ndarray, " _"] | None  # index in the sentence; a root is its own head
     parts: Int8[np.ndarray, " _"] | None  # of each sentence, where the corpus says so; index into PARTS
-    fingerprint: str  # of source, tools and rules
+    fingerprint: str  # of source, tools and code
 
     def __post_init__(self) -> None:
         tokens, sentences = len(self.tokens), len(self.sentences) - 1
@@ -389,7 +387,7 @@ def _table(reader: _Reader, fingerprint: str) -> Path:
 
 
 def _fingerprint(reader: _Reader, *, annotate: bool, **settings: Any) -> str:
-    rules = [READING, wikipedia.CLEANING, version("spacy"), version("mwparserfromhell")]
+    rules = [code_fingerprint(__name__), version("spacy"), version("mwparserfromhell")]
     model = annotation.model_name() if annotate and not reader.tags else None
     return _sha256(json.dumps([reader.name, reader.fingerprint, rules, model, settings], sort_keys=True))
 

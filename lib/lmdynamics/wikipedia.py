@@ -18,9 +18,6 @@ import mwparserfromhell
 from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Template, Text, Wikilink
 from mwparserfromhell.wikicode import Wikicode
 
-CLEANING = 1
-"""Version of the rules in this module; part of every corpus's fingerprint, so raise it when one changes."""
-
 END_OF_LINE = "<eos>"
 """The word that stands for a line end in WikiText, as language models on it have it."""
 
