@@ -1,10 +1,11 @@
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lmdynamics import annotation, corpora
+from lmdynamics import annotation, corpora, provenance
 from lmdynamics.annotation import Column
 from lmdynamics.corpora import PARTS, Corpus
 
@@ -152,6 +153,27 @@ def test_a_folder_is_read_in_order_of_names_one_article_a_file(folder):
     assert read.articles.tolist() == [0, 3, 5]
 
 
+def test_text_in_subfolders_and_with_any_case_of_the_suffix_is_read_too(folder):
+    (folder / "more.txt" / "deep").mkdir(parents=True)
+    for name in ("C.TXT", "more.txt/a.txt", "more.txt/deep/a.Txt"):
+        (folder / name).write_text("Cats sat.")
+    read = corpora.load(folder, annotate=False)
+    assert read.titles == ("C", "a", "b", "more.txt/a", "more.txt/deep/a")
+
+
+def test_hidden_files_and_what_is_no_file_are_left_out(folder):
+    (folder / "._a.txt").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (folder / ".#a.txt").symlink_to("nowhere")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "d.txt").write_text("Cats sat.")
+    (folder / "e.txt").mkdir()
+    assert corpora.load(folder, annotate=False).titles == ("a", "b")
+
+
+def test_a_folder_of_text_may_be_hidden_itself(folder):
+    assert corpora.load(folder.rename(folder.with_name(".text")), annotate=False).titles == ("a", "b")
+
+
 def test_annotation_keeps_the_tokens_and_adds_tags_and_heads(folder):
     plain = corpora.load(folder, annotate=False, lowercase=False)
     read = corpora.load(folder, lowercase=False)
@@ -177,10 +199,10 @@ def test_lower_casing_merges_words_and_leaves_tags_alone(folder):
     assert {"The", "the"} & set(lower.words) == {"the"}
 
 
-def test_many_batches_over_processes_give_what_one_gives(folder, monkeypatch):
+def test_many_batches_over_processes_give_what_one_gives(folder, tmp_path, monkeypatch):
     whole = corpora.load(folder)
     monkeypatch.setattr(annotation, "_BATCH_CHARACTERS", 1)
-    monkeypatch.setattr(corpora, "READING", -1)
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "another"))
     assert equal(corpora.load(folder), whole)
 
 
@@ -200,16 +222,43 @@ def test_what_was_read_once_is_read_from_the_cache(folder, monkeypatch):
     assert again.fingerprint == first.fingerprint
 
 
-def test_a_changed_file_tool_or_rule_gives_another_fingerprint(folder, monkeypatch):
+def test_a_changed_file_or_tool_gives_another_fingerprint(folder, monkeypatch):
     seen = {corpora.load(folder, annotate=False).fingerprint}
     seen.add(corpora.load(folder).fingerprint)
     (folder / "a.txt").write_text("Something else.")
     seen.add(corpora.load(folder, annotate=False).fingerprint)
-    monkeypatch.setattr(corpora.wikipedia, "CLEANING", -1)
-    seen.add(corpora.load(folder, annotate=False).fingerprint)
     monkeypatch.setattr(corpora, "version", lambda _: "0")
     seen.add(corpora.load(folder, annotate=False).fingerprint)
-    assert len(seen) == 5
+    assert len(seen) == 4
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the library's source, from which fingerprints are taken."""
+    copy = shutil.copytree(provenance._FOLDER, tmp_path / "lmdynamics")
+    monkeypatch.setattr(provenance, "_FOLDER", copy)
+    return copy
+
+
+@pytest.mark.parametrize("module", ["corpora", "annotation", "tagged", "wikipedia"])
+def test_an_edit_of_the_code_that_reads_a_corpus_reads_it_again(folder, code, module):
+    before = corpora.load(folder, annotate=False)
+    with (code / f"{module}.py").open("a") as file:
+        file.write("\nx = 1\n")
+    after = corpora.load(folder, annotate=False)
+    assert after.fingerprint != before.fingerprint
+    assert equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("module", "edit"), [("wikipedia", "# why"), ("vocabulary", "x = 1"), ("training", "x = 1")]
+)
+def test_an_edit_of_prose_or_of_other_code_reads_nothing_again(folder, code, monkeypatch, module, edit):
+    corpora.load(folder, annotate=False)
+    with (code / f"{module}.py").open("a") as file:
+        file.write(f"\n{edit}\n")
+    monkeypatch.delattr(annotation, "annotated")
+    corpora.load(folder, annotate=False)
 
 
 def test_progress_counts_articles(folder):
@@ -227,6 +276,19 @@ def test_a_paragraph_too_long_to_parse_is_cut_between_words(folder):
     assert len(read.sentences) == 4
 
 
+def test_a_long_paragraph_is_not_cut_at_a_hyphen(folder):
+    (folder / "a.txt").write_text("well " + "well-known " * 3_000)
+    read = sentences(corpora.load(folder, annotate=False, articles=1))
+    assert len(read) == 2
+    assert {(words.split()[0], words.split()[-1]) for words in read} == {("well", "known")}
+
+
+def test_a_word_longer_than_a_piece_is_cut_where_the_piece_is_full(folder):
+    (folder / "a.txt").write_text("x " + "y" * 30_000)
+    read = sentences(corpora.load(folder, annotate=False, articles=1))
+    assert read == ["x " + "y" * 19_998, "y" * 10_002]
+
+
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
         ValueError, match=r"one of wikipedia-sample, wikitext-2, enwiki-2014, gmb, pmb, ewt, a folder.*'wiki'"
@@ -242,10 +304,19 @@ def test_a_folder_without_text_is_an_error(tmp_path):
         corpora.load(tmp_path)
 
 
-def test_a_file_that_is_not_utf8_is_named(folder):
-    (folder / "a.txt").write_bytes("café".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"a\.txt must be UTF-8"):
-        corpora.load(folder)
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ("café".encode("latin-1"), "can't decode byte 0xe9"),
+        ("One cat.".encode("utf-16"), "can't decode byte 0xff"),
+        ("One cat.".encode("utf-16-le"), "got a NUL character at 1"),
+        (b"One\0cat.", "got a NUL character at 3"),
+    ],
+)
+def test_a_file_that_is_not_utf8_text_is_named(folder, content, got):
+    (folder / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.txt must be UTF-8 text.*{got}.*; save it as UTF-8"):
+        corpora.load(folder, annotate=False)
 
 
 def test_fewer_than_one_article_is_refused():

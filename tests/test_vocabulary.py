@@ -49,24 +49,20 @@ def test_unknown_words_are_encoded_as_zero():
     assert made.encode(["a", "zebra", "<unk>"]).tolist() == [1, 0, 0]
 
 
-def test_a_vocabulary_comes_back_from_its_file(tmp_path):
-    made = Vocabulary.counted({"é": 2, '"': 3, "\x85": 1})
-    made.save(tmp_path / "words.txt")
-    again = Vocabulary.load(tmp_path / "words.txt")
-    assert again == made
-    assert again.fingerprint == made.fingerprint
-
-
 def test_other_words_or_counts_give_another_fingerprint():
     made = [Vocabulary.counted(counts) for counts in ({"a": 1}, {"a": 2}, {"b": 1})]
     assert len({one.fingerprint for one in made}) == 3
 
 
-@pytest.mark.parametrize("text", ["", "<unk>\n", "<unk>\tmany\n", "a\t1\n", "<unk>\t0\na\t1\na\t1\n"])
-def test_a_file_that_is_no_vocabulary_is_an_error_that_names_it(tmp_path, text):
-    (tmp_path / "words.txt").write_text(text)
-    with pytest.raises(ValueError, match=r"words\.txt must hold a word, a tab and a count"):
-        Vocabulary.load(tmp_path / "words.txt")
+@pytest.mark.parametrize("words", [(), ("a",), ("<unk>", "a", "a")])
+def test_a_vocabulary_begins_with_the_unknown_and_names_no_word_twice(words):
+    with pytest.raises(ValueError, match="begins with <unk> and names no word twice"):
+        Vocabulary(words, (1,) * len(words))
+
+
+def test_a_vocabulary_without_a_count_for_each_word_is_refused():
+    with pytest.raises(ValueError, match="2 words need a count each, got 1"):
+        Vocabulary(("<unk>", "a"), (1,))
 
 
 def test_each_article_is_cut_in_order_into_seventy_ten_twenty():

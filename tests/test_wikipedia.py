@@ -1,6 +1,7 @@
 import bz2
 import io
 import re
+import tracemalloc
 
 import pytest
 
@@ -82,6 +83,25 @@ def test_only_articles_of_a_dump_are_read():
     assert list(wikipedia.dump(io.BytesIO(dump.encode()))) == [Document("Cat", ["It sat."])]
 
 
+def test_pages_of_a_dump_leave_nothing_behind():
+    def peak(pages):
+        page = PAGE.format("Cat", 0, "<redirect/>", "x")
+        file = io.BytesIO(f"<mediawiki>{page * pages}</mediawiki>".encode())
+        tracemalloc.start()
+        try:
+            assert not list(wikipedia.dump(file))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(20_000) < 2 * peak(2_000)
+
+
+def test_a_dump_without_a_byte_is_an_error():
+    with pytest.raises(ValueError, match="must be whole XML"):
+        list(wikipedia.dump(io.BytesIO()))
+
+
 @pytest.mark.parametrize("cut", [lambda whole: whole[:-20], lambda whole: b"BZh" + whole[9:]])
 def test_a_damaged_dump_is_an_error(tmp_path, cut):
     path = tmp_path / "dump.xml.bz2"
@@ -113,6 +133,13 @@ def test_only_titles_between_blank_lines_begin_an_article_of_wikitext():
     cats, dogs = wikipedia.wikitext_lines(lines, "dev")
     assert (cats.title, dogs.title, dogs.part) == ("Cats", "Dogs", "dev")
     assert len(cats.paragraphs) == 3
+
+
+def test_the_first_article_of_wikitext_costs_no_more_than_the_title_after_it():
+    article = [" \n", " = Cats = \n", " \n", " They sat . \n"]
+    lines = iter(article * 100)
+    assert next(wikipedia.wikitext_lines(lines, "dev")).title == "Cats"
+    assert len(list(lines)) == 99 * 4 - 3
 
 
 def test_wikitext_paragraphs_are_the_file_word_for_word():

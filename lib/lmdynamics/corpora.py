@@ -3,7 +3,7 @@
 `load` reads any corpus the project knows by name, a folder of ``.txt`` files,
 or a MediaWiki dump, into one type, `Corpus`. What it has read it keeps in the
 cache as one Parquet table, named by a fingerprint of the source's bytes, the
-tools and the rules applied, so a change in any of them reads the source again.
+tools and the code here and below, so a change in any of them reads it again.
 """
 
 import bz2
@@ -32,14 +32,12 @@ from joblib.externals.loky import get_reusable_executor
 from lmdynamics import annotation, downloads, tagged, wikipedia
 from lmdynamics.annotation import Batch, Column
 from lmdynamics.paths import cache_directory
+from lmdynamics.provenance import code_fingerprint
 from lmdynamics.tagged import TaggedDocument
 from lmdynamics.wikipedia import Document
 
 PARTS = ("train", "dev", "test")
 """The parts of a corpus; the codes of `Corpus.parts` index it."""
-
-READING = 1
-"""The version of the rules here, in `annotation` and in `tagged`; raise it when they give other results."""
 
 _LONGEST_PARAGRAPH = 20_000  # characters
 _NO_TAGS = {"word", "sentence_start", "article_start", "head", "part"}  # columns of a table; the others are
@@ -69,7 +67,7 @@ class Corpus:
     tags: Mapping[str, Column]  # pos (Universal Dependencies), tag (Penn Treebank), sem and sem_coarse (PMB)
     heads: Int32[np.ndarray, " _"] | None  # index in the sentence; a root is its own head
     parts: Int8[np.ndarray, " _"] | None  # of each sentence, where the corpus says so; index into PARTS
-    fingerprint: str  # of source, tools and rules
+    fingerprint: str  # of source, tools and code
 
     def __post_init__(self) -> None:
         tokens, sentences = len(self.tokens), len(self.sentences) - 1
@@ -124,7 +122,8 @@ def load(
     ----------
     name_or_path
         One of `NAMES`, a folder of ``.txt`` files (UTF-8, one article each, in
-        order of name), or a MediaWiki dump (``.xml`` or ``.xml.bz2``).
+        order of path; those of subfolders too, hidden ones not), or a
+        MediaWiki dump (``.xml`` or ``.xml.bz2``).
     articles
         Read only so many from the beginning (of each part, where the corpus
         comes in parts); None for all. Refused for ``gmb``, which has none.
@@ -388,7 +387,7 @@ def _table(reader: _Reader, fingerprint: str) -> Path:
 
 
 def _fingerprint(reader: _Reader, *, annotate: bool, **settings: Any) -> str:
-    rules = [READING, wikipedia.CLEANING, version("spacy"), version("mwparserfromhell")]
+    rules = [code_fingerprint(__name__), version("spacy"), version("mwparserfromhell")]
     model = annotation.model_name() if annotate and not reader.tags else None
     return _sha256(json.dumps([reader.name, reader.fingerprint, rules, model, settings], sort_keys=True))
 
@@ -507,29 +506,44 @@ def _fingerprint_of(*names: str) -> str:
 
 
 def _folder(folder: Path) -> _Reader:
-    files = sorted(folder.glob("*.txt"))
-    if not files:
-        raise ValueError(f"a folder of text needs .txt files, one article each, got none in {folder}")
+    """The ``.txt`` files in a folder and its subfolders, in order of path, without the hidden ones."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+    names = [path.relative_to(folder) for path in found]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not names:
+        raise ValueError(
+            f"a folder of text needs .txt files, one article each, got none in {folder} and its subfolders"
+        )
 
     def documents() -> Iterator[Document]:
-        for file in files:
-            try:
-                yield Document(file.stem, _plain_paragraphs(file.read_text(encoding="utf-8-sig")))
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{file} must be UTF-8 text ({error}); save it as UTF-8") from error
+        for name in names:
+            yield Document(name.with_suffix("").as_posix(), _plain_paragraphs(_text(folder / name)))
 
-    sources = _sha256("".join(file.name + downloads.sha256(file) for file in files))
-    return _Reader(folder.resolve().name, sources, documents, len(files))
+    sources = _sha256("".join(name.as_posix() + downloads.sha256(folder / name) for name in names))
+    return _Reader(folder.resolve().name, sources, documents, len(names))
+
+
+def _text(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be UTF-8 text ({error}); save it as UTF-8") from error
+    if "\0" in text:  # UTF-16 can pass for UTF-8
+        raise ValueError(
+            f"{file} must be UTF-8 text, got a NUL character at {text.index(chr(0))}; save it as UTF-8"
+        )
+    return text
 
 
 def _plain_paragraphs(text: str) -> list[str]:
-    """Paragraphs stand between blank lines; what is too long to parse at once is cut between words."""
+    """Paragraphs stand between blank lines; what is too long to parse at once is cut between words.
+
+    A word that is too long by itself is cut where its piece is full.
+    """
     blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
-    return [paragraph for block in blocks if block for paragraph in _pieces(block)]
-
-
-def _pieces(block: str) -> list[str]:
-    return [block] if len(block) <= _LONGEST_PARAGRAPH else wrap(block, _LONGEST_PARAGRAPH)
+    return [
+        paragraph for block in blocks for paragraph in wrap(block, _LONGEST_PARAGRAPH, break_on_hyphens=False)
+    ]
 
 
 _KNOWN: dict[str, Callable[[], _Reader]] = {

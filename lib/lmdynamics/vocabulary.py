@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int8, Int32, Int64
@@ -67,30 +66,8 @@ class Vocabulary:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the words and counts."""
-        return hashlib.sha256(self._text().encode()).hexdigest()
-
-    def save(self, path: Path) -> None:
-        """Write one line for each word: the word, a tab, its count."""
-        path.write_text(self._text(), encoding="utf-8", newline="\n")
-
-    @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If a line is not a word, a tab and a count.
-        """
-        lines = path.read_bytes().decode().split("\n")[:-1]
-        try:
-            words, counts = zip(*(line.split("\t") for line in lines), strict=True)
-            return cls(words, tuple(map(int, counts)))
-        except ValueError as error:
-            raise ValueError(f"{path} must hold a word, a tab and a count a line: {error}") from error
-
-    def _text(self) -> str:
-        return "".join(f"{word}\t{count}\n" for word, count in zip(self.words, self.counts, strict=True))
+        lines = (f"{word}\t{count}\n" for word, count in zip(self.words, self.counts, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

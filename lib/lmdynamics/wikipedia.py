@@ -11,14 +11,12 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from html import unescape
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import mwparserfromhell
 from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Template, Text, Wikilink
 from mwparserfromhell.wikicode import Wikicode
-
-CLEANING = 1
-"""Version of the rules in this module; part of every corpus's fingerprint, so raise it when one changes."""
 
 END_OF_LINE = "<eos>"
 """The word that stands for a line end in WikiText, as language models on it have it."""
@@ -65,12 +63,14 @@ def dump(file: Any) -> Iterator[Document]:
         If the XML is broken or cut short.
     """
     try:
-        for _, element in ET.iterparse(file):
-            if element.tag.endswith("}page") or element.tag == "page":
+        events = ET.iterparse(file, events=("start", "end"))
+        _, root = next(events)
+        for event, element in events:
+            if event == "end" and (element.tag.endswith("}page") or element.tag == "page"):
                 if element.findtext("{*}ns") == "0" and element.find("{*}redirect") is None:
                     text = element.findtext("{*}revision/{*}text") or ""
                     yield Document(element.findtext("{*}title") or "", clean(text))
-                element.clear()
+                root.clear()
     except (ET.ParseError, EOFError, OSError) as error:
         raise ValueError(f"a MediaWiki dump must be whole XML, got a damaged one: {error}") from error
 
@@ -95,11 +95,10 @@ def wikitext_lines(file: Iterable[str], part: str) -> Iterator[Document]:
     line adds its `END_OF_LINE` to the paragraph before it (the file's first, to
     the one after), so that the paragraphs in a row are the file word for word.
     """
-    lines = [line.split() for line in file]
     title, paragraphs, waiting = "", list[str](), list[str]()
-    for number, words in enumerate(lines):
-        around = lines[number - 1 : number] + lines[number + 1 : number + 2]
-        if words[:1] == words[-1:] == ["="] and words[1:2] != ["="] and len(words) > 2 and not any(around):
+    lines = chain([[]], map(str.split, file), [[]])
+    for (before, words), (_, after) in pairwise(pairwise(lines)):
+        if words[:1] == words[-1:] == ["="] and words[1:2] != ["="] and len(words) > 2 and not before + after:
             if paragraphs:
                 yield Document(title, paragraphs, part)
             title, paragraphs = " ".join(words[1:-1]), []
