@@ -72,7 +72,8 @@ def test_a_text_of_their_own_is_compared_on_as_many_tokens_as_the_shared_one(fou
     text = found.tasks["topic"].text
     part = replace(text.test, ids=text.test.ids[:1003], source=text.test.source[:1003])
     short = replace(text, test=part)
-    own = replace(found, tasks={**found.tasks, "PTB POS": replace(found.tasks["PTB POS"], text=short)})
+    fine = replace(found.tasks["UDP POS"], name="PTB POS", text=short)
+    own = replace(found, tasks={"topic": found.tasks["topic"], "PTB POS": fine})
     shared, away, beside = tagging._readings(own)
     assert (shared.shared, away.own, beside.shared, beside.own) == (True, True, False, False)
     assert away.tasks == beside.tasks == ("PTB POS",)
