@@ -155,7 +155,9 @@ def test_code_and_parameters_change_what_a_run_is_kept_under():
 
 def test_a_run_depends_on_the_modules_that_its_chapter_imports_and_on_no_other(monkeypatch):
     asked = []
-    monkeypatch.setattr(chapters, "code_fingerprint", lambda *modules: asked.append(set(modules)) or "x")
+    monkeypatch.setattr(
+        chapters, "code_fingerprint", lambda *modules, as_imported: asked.append(set(modules)) or "x"
+    )
     key(TINY)
     assert asked == [{"lmdynamics", "lmdynamics.progress"}]
 

@@ -108,7 +108,7 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
     depends_on = {
         "cells": sources,
         "parameters": parameters,
-        "library": code_fingerprint(*imported),
+        "library": code_fingerprint(*imported, as_imported=False),  # a kernel imports it anew
         "recorded": _recorded() if "lmdynamics.recorded" in imported else None,
         "corpora": _placed(),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
