@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 from conftest import ROOT, TINY
 
-from lmbook import chapters
+from lmbook import chapters, extension
 from lmdynamics import recorded
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -212,6 +213,18 @@ def test_a_plotly_figure_is_drawn_without_a_script_of_its_own():
     (shown,) = chapters.merged(notebook, run).cells[2].outputs
     assert "Plotly.newPlot" in shown.data["text/html"]
     assert len(shown.data["text/html"]) < 10_000
+
+
+def test_scripts_that_were_copied_in_part_or_are_old_are_copied_again(tmp_path):
+    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(format="html"))
+    script = tmp_path / "_static" / "plotly.min.js"
+    script.parent.mkdir()
+    script.write_text("of another version")
+    extension._copy_scripts(app, None)
+    assert script.stat().st_size > 10**6
+    mathjax = script.parent / "mathjax"
+    assert (mathjax / "tex-mml-chtml.js").exists()
+    assert list(mathjax.rglob("*.woff"))
 
 
 def build(command, book, options="", **variables):

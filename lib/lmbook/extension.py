@@ -120,9 +120,12 @@ def _is_thebe(file: Any) -> bool:
 
 
 def _copy_scripts(app: Sphinx, exception: Exception | None) -> None:
-    """Take MathJax and Plotly from their Python packages; as static files every page would load them."""
+    """Take MathJax and Plotly from their Python packages; as static files every page would load them.
+
+    They are copied at each build, which takes no time, so that none is missing, cut short or old.
+    """
     static = Path(app.outdir, "_static")
-    if exception or app.builder.format != "html" or (static / "plotly.min.js").exists():
+    if exception or app.builder.format != "html":
         return
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), static)
     mathjax, fonts = Path(str(files("mathjax"))) / "static" / "mathjax" / "es5", "output/chtml/fonts/woff-v2"
