@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +118,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bits(run, tmp_path, patched, 
     assert process.returncode == -signal.SIGKILL, process.stderr
     resumed = runs.train(SETTINGS, PARTS, folder=folder)
     assert contents(resumed) == contents(run)
+    assert not list(resumed.folder.glob(".*")), "nothing half-written is left"
     assert [e.dev_loss for e in resumed.epochs] == [e.dev_loss for e in run.epochs]
 
 
@@ -142,6 +145,17 @@ def test_of_two_processes_that_ask_for_a_run_one_trains_and_the_other_reads(tmp_
     pair = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2)]
     trained = sorted(int(process.communicate(timeout=120)[0]) for process in pair)
     assert trained == [0, 7]
+
+
+def test_threads_that_ask_for_a_run_at_once_all_get_it(tmp_path):
+    begin = threading.Barrier(4)
+
+    def ask(seed):
+        begin.wait()
+        return runs.train(replace(epochs(1), seed=seed), PARTS, folder=tmp_path).folder
+
+    with ThreadPoolExecutor(4) as threads:
+        assert [len(set(threads.map(ask, [seed] * 4))) for seed in range(5)] == [1] * 5
 
 
 def test_a_loaded_model_gives_the_loss_that_the_log_says(run):

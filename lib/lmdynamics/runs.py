@@ -12,6 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +30,8 @@ from lmdynamics.paths import cache_directory
 from lmdynamics.progress import Progress, report
 from lmdynamics.provenance import code_fingerprint
 from lmdynamics.training import Epoch, Parts, TrainingSettings
+
+_BEING_WRITTEN = ".being-written-"  # begins the names of folders in which files are not whole yet
 
 
 class RunError(RuntimeError):
@@ -195,14 +199,16 @@ def train(
     definition = _definition(settings, parts)
     home = (folder or cache_directory() / "runs") / _hash(definition)
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "settings.json").exists():
-        _write(home / "vocabulary.txt", "".join(f"{word}\n" for word in settings.words).encode())
-        _write(home / "settings.json", _json(definition))
     with contextlib.suppress(RunError):
         run = Run(home)  # whole already: no need to wait for whoever trains it further
         if len(run.epochs) > settings.training.epochs:
             return run
     with _lock(home, settings):
+        for left in home.glob(f"{_BEING_WRITTEN}*"):  # by a process that was killed
+            shutil.rmtree(left)
+        if not (home / "settings.json").exists():
+            _write(home / "vocabulary.txt", "".join(f"{word}\n" for word in settings.words).encode())
+            _write(home / "settings.json", _json(definition))
         run = Run(home)
         _extend(run, settings, parts, device=device)
     return run
@@ -308,21 +314,21 @@ def _lock(home: Path, settings: RunSettings) -> Iterator[None]:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    being_written = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with being_written.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        being_written.replace(path)
+        with tempfile.TemporaryDirectory(
+            prefix=_BEING_WRITTEN, dir=path.parent, ignore_cleanup_errors=True
+        ) as folder:
+            being_written = Path(folder, path.name)
+            with being_written.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            being_written.replace(path)
     except OSError as error:
         raise RunError(
             f"could not write {path} ({error.strerror or error}); free {len(content) / 1e6:.0f} MB or choose "
             "another LMDYNAMICS_CACHE and run again: the epochs before are kept"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            being_written.unlink(missing_ok=True)
 
 
 def _damaged(path: Path, why: str) -> RunError:
