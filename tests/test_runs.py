@@ -202,6 +202,35 @@ def test_damaged_settings_and_logs_are_errors_that_name_them(run, name, damage, 
         runs.train(epochs(5), PARTS, folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rows: rows[1].update(dev_loss=0.0),
+        lambda rows: rows[1].update(dev_loss="low"),
+        lambda rows: rows[1].update(rescaled=not rows[1]["rescaled"]),
+        lambda rows: rows.pop(1),
+        lambda rows: rows.reverse(),
+    ],
+)
+def test_a_log_that_was_edited_is_an_error_that_names_it(run, edit, tmp_path):
+    log = run.folder / "log.json"
+    rows = json.loads(log.read_text())
+    edit(rows)
+    log.write_text(json.dumps(rows))
+    with pytest.raises(RunError, match=r"log\.json is damaged \(row . or one before it"):
+        runs.train(epochs(5), PARTS, folder=tmp_path)
+
+
+def test_a_run_whose_rows_have_no_hash_goes_on_and_its_next_row_is_of_all_before(run, tmp_path):
+    log = run.folder / "log.json"
+    rows = json.loads(log.read_text())
+    log.write_text(json.dumps([{k: v for k, v in row.items() if k != "so_far"} for row in rows]))
+    runs.train(epochs(4), PARTS, folder=tmp_path)
+    log.write_text(log.read_text().replace('"epoch": 0', '"epoch": 1'))
+    with pytest.raises(RunError, match=r"log\.json is damaged \(row 4 or one before"):
+        Run(run.folder)
+
+
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("a\nb\n"), Path.unlink])
 def test_a_damaged_or_missing_vocabulary_is_an_error_that_names_it(run, damage):
     damage(run.folder / "vocabulary.txt")
@@ -259,12 +288,11 @@ def test_a_full_disk_is_an_error_that_keeps_the_epochs_before(run, tmp_path, mon
 
 
 def test_a_loss_that_is_not_finite_keeps_the_epochs_before(run, tmp_path):
-    row = json.loads((run.folder / "log.json").read_text())
-    model = run.model()
+    last, model = run.epochs[-1], run.model()
     with torch.no_grad():
         model.decoder.bias[0] = float("nan")
     run._log.pop()
-    run.append(run.epochs[-1].__class__(**{k: v for k, v in row[-1].items() if k != "sha256"}), model)
+    run.append(last, model)
     with pytest.raises(TrainingError, match="loss of epoch 4 is nan"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
     assert len(Run(run.folder).epochs) == 4

@@ -4,8 +4,8 @@ A run is a folder named by the hash of what defines it: settings, seed, the exam
 that trains. It holds `settings.json`, `vocabulary.txt`, `log.json` (one row per epoch) and one checkpoint per
 epoch, `epoch-000.safetensors` first. The number of epochs is not part of the name: a run of ten epochs is the
 beginning of a run of fifty. Every file appears whole or not at all, and the log holds the SHA-256 of each
-checkpoint, so that a run that was killed goes on from its last whole epoch to the same bits, and a damaged
-file is an error that names it.
+checkpoint and, in each row, the hash of all rows so far, so that a run that was killed goes on from its last
+whole epoch to the same bits, and a damaged file is an error that names it. Rows of early runs lack that hash.
 """
 
 import contextlib
@@ -76,13 +76,16 @@ class Run:
         self._log: list[dict[str, Any]] = _read_json(log) if log.exists() else []
         wanted = {field.name for field in fields(Epoch)} | {"sha256"}
         rows = self._log if isinstance(self._log, list) else [None]
-        if any(not isinstance(row, dict) or set(row) != wanted for row in rows):
+        if any(not isinstance(row, dict) or set(row) - {"so_far"} != wanted for row in rows):
             raise _damaged(log, f"it needs a list of rows of {', '.join(sorted(wanted))}")
+        for at, row in enumerate(self._log):
+            if "so_far" in row and row["so_far"] != _so_far(self._log[:at], row):
+                raise _damaged(log, f"row {at} or one before it is not as it was written")
 
     @property
     def epochs(self) -> list[Epoch]:
         """What each epoch did, epoch 0 (untrained) first."""
-        return [Epoch(**{k: v for k, v in row.items() if k != "sha256"}) for row in self._log]
+        return [Epoch(**{field.name: row[field.name] for field in fields(Epoch)}) for row in self._log]
 
     @property
     def log(self) -> pd.DataFrame:
@@ -150,6 +153,7 @@ class Run:
         """Keep the model after one more epoch."""
         content = safetensors.torch.save({k: v.contiguous().cpu() for k, v in model.state_dict().items()})
         row = {**asdict(epoch), "sha256": hashlib.sha256(content).hexdigest()}
+        row["so_far"] = _so_far(self._log, row)
         _write(self.path(epoch.epoch), content)
         _write(self.folder / "log.json", _json([*self._log, row]))
         self._log.append(row)
@@ -350,6 +354,10 @@ def _json(content: Any) -> bytes:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _so_far(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    return _hash([*rows, {name: value for name, value in row.items() if name != "so_far"}])
 
 
 def _fingerprint(names: Sequence[str]) -> str:
