@@ -65,19 +65,17 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    root = Path(app.srcdir)
     if ready := os.environ.get(EXECUTED):
         path = Path(ready)
-        run = nbformat.read(path, as_version=4)
     else:
         parameters = chapters.book_parameters(notebook)
-        path = chapters.stored(notebook, parameters, root=root)
         try:
-            run = chapters.executed(notebook, parameters, root=root, label=docname)
+            path = chapters.executed(notebook, parameters, root=Path(app.srcdir), label=docname)
         except chapters.ChapterError as failure:
             print(f"\n{failure}\n", file=sys.stderr)
             _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
             return notebook
+    run = nbformat.read(path, as_version=4)
     _note(app.env, docname)["stored"] = str(path)
     runtime = run.metadata.papermill.duration
     _note_run(app.env, docname, succeeded=True, runtime=runtime, when=path.stat().st_mtime)

@@ -70,6 +70,11 @@ def require_code(fingerprint: str, module: str) -> None:
         raise _edited(f"{module}, or what it imports,")
 
 
+def with_imports(*modules: str) -> set[str]:
+    """Return some modules of this package and all of the package that they import, as the files are."""
+    return _with_imports(modules, _source)
+
+
 def imported_modules(source: str, *, package: str = "") -> set[str]:
     """Return the modules of this package that some source text imports itself, anywhere in it.
 
