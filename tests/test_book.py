@@ -1,13 +1,14 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 from conftest import ROOT, TINY
 
-from lmbook import chapters
-from lmdynamics import recorded
+from lmbook import chapters, extension
+from lmdynamics import downloads, recorded
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [CONTENTS["root"], *(entry["file"] for entry in CONTENTS["chapters"])]
@@ -155,21 +156,73 @@ def test_code_and_parameters_change_what_a_run_is_kept_under():
 
 def test_a_run_depends_on_the_modules_that_its_chapter_imports_and_on_no_other(monkeypatch):
     asked = []
-    monkeypatch.setattr(chapters, "code_fingerprint", lambda *modules: asked.append(set(modules)) or "x")
+    monkeypatch.setattr(
+        chapters, "code_fingerprint", lambda *modules, as_imported: asked.append(set(modules)) or "x"
+    )
     key(TINY)
     assert asked == [{"lmdynamics", "lmdynamics.progress"}]
 
 
-def test_a_corpus_that_was_placed_by_hand_changes_what_a_run_is_kept_under(tmp_path, monkeypatch):
+TAGGING = TINY.replace("print(scale", "from lmdynamics.studies import taggers\n\nprint(scale")
+PMB = [name for name in downloads.SOURCES if "pmb" in name]
+
+
+@pytest.fixture
+def without_corpora(tmp_path, monkeypatch):
+    """A book's folder whose cache holds no corpus."""
     monkeypatch.delenv("LMDYNAMICS_DATA", raising=False)
-    without = key(TINY)
-    monkeypatch.setenv("LMDYNAMICS_DATA", str(tmp_path))
-    assert key(TINY) == without
-    (tmp_path / "anything.txt").touch()
-    assert key(TINY) == without
-    (tmp_path / "gmb").mkdir()
-    (tmp_path / "gmb" / "ner_dataset.csv.xz").touch()
-    assert key(TINY) != without
+    monkeypatch.delenv("LMDYNAMICS_CACHE", raising=False)
+    return tmp_path
+
+
+def put(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_chapter_that_tags_is_run_again_when_a_corpus_has_come_to_hand(without_corpora, monkeypatch):
+    root = without_corpora
+    places = [[chapters.stored(chapters.read(text), {}, root=root) for text in (TAGGING, TINY)]]
+    put(root / "placed", "gmb/ner_dataset.csv.xz")
+    monkeypatch.setenv("LMDYNAMICS_DATA", str(root / "placed"))
+    places.append([chapters.stored(chapters.read(text), {}, root=root) for text in (TAGGING, TINY)])
+    put(root / ".cache" / "downloads", *PMB)
+    places.append([chapters.stored(chapters.read(text), {}, root=root) for text in (TAGGING, TINY)])
+    tagging, tiny = zip(*places, strict=True)
+    assert [path.stem.partition("-")[2] for path in tagging] == ["", "gmb", "gmb-pmb"]
+    assert len(set(tiny)) == 1
+
+
+def test_a_corpus_that_a_run_downloads_itself_runs_it_once(without_corpora, monkeypatch):
+    root, runs = without_corpora, []
+
+    def execute(notebook, parameters, **_):
+        runs.append(1)
+        put(root / ".cache" / "downloads", *PMB)
+        return notebook
+
+    monkeypatch.setattr(chapters, "execute", execute)
+    kept = [chapters.executed(chapters.read(TAGGING), {}, root=root, label="tagging") for _ in range(2)]
+    assert kept == [chapters.stored(chapters.read(TAGGING), {}, root=root)] * 2
+    assert len(runs) == 1
+
+
+def test_a_run_is_kept_under_the_code_before_it(without_corpora, monkeypatch):
+    notebook = chapters.read(TINY)
+    before = chapters.stored(notebook, {}, root=without_corpora)
+
+    def execute(notebook, parameters, **_):
+        monkeypatch.setattr(chapters, "code_fingerprint", lambda *modules, as_imported: "edited")
+        return notebook
+
+    monkeypatch.setattr(chapters, "execute", execute)
+    assert chapters.executed(notebook, {}, root=without_corpora, label="tiny") == before
+
+
+def test_a_folder_of_corpora_that_is_none_is_left_for_a_cell_to_name(without_corpora, monkeypatch):
+    monkeypatch.setenv("LMDYNAMICS_DATA", str(without_corpora / "absent"))
+    assert "-" not in chapters.stored(chapters.read(TAGGING), {}, root=without_corpora).stem
 
 
 def test_recorded_results_change_what_a_run_is_kept_under_where_the_chapter_reads_them(tmp_path, monkeypatch):
@@ -210,6 +263,18 @@ def test_a_plotly_figure_is_drawn_without_a_script_of_its_own():
     (shown,) = chapters.merged(notebook, run).cells[2].outputs
     assert "Plotly.newPlot" in shown.data["text/html"]
     assert len(shown.data["text/html"]) < 10_000
+
+
+def test_scripts_that_were_copied_in_part_or_are_old_are_copied_again(tmp_path):
+    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(format="html"))
+    script = tmp_path / "_static" / "plotly.min.js"
+    script.parent.mkdir()
+    script.write_text("of another version")
+    extension._copy_scripts(app, None)
+    assert script.stat().st_size > 10**6
+    mathjax = script.parent / "mathjax"
+    assert (mathjax / "tex-mml-chtml.js").exists()
+    assert list(mathjax.rglob("*.woff"))
 
 
 def build(command, book, options="", **variables):

@@ -84,6 +84,14 @@ def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, 
     assert measured[1].english.corpus.articles == 3
 
 
+def test_the_code_that_measures_is_named_as_it_was_before(monkeypatch, tmp_path):
+    code = iter(["before", "after"])
+    monkeypatch.setattr(recorded, "code_fingerprint", lambda module: next(code))
+    monkeypatch.setattr(chapter_5, "study", lambda size: next(code) and {})
+    recorded.record("chapter_5", settings.SMOKE, tmp_path)
+    assert recorded.load("chapter_5", "smoke", tmp_path).about["code"] == "before"
+
+
 @pytest.mark.parametrize(
     ("text", "options"),
     [

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +118,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bits(run, tmp_path, patched, 
     assert process.returncode == -signal.SIGKILL, process.stderr
     resumed = runs.train(SETTINGS, PARTS, folder=folder)
     assert contents(resumed) == contents(run)
+    assert not list(resumed.folder.glob(".*")), "nothing half-written is left"
     assert [e.dev_loss for e in resumed.epochs] == [e.dev_loss for e in run.epochs]
 
 
@@ -142,6 +145,17 @@ def test_of_two_processes_that_ask_for_a_run_one_trains_and_the_other_reads(tmp_
     pair = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2)]
     trained = sorted(int(process.communicate(timeout=120)[0]) for process in pair)
     assert trained == [0, 7]
+
+
+def test_threads_that_ask_for_a_run_at_once_all_get_it(tmp_path):
+    begin = threading.Barrier(4)
+
+    def ask(seed):
+        begin.wait()
+        return runs.train(replace(epochs(1), seed=seed), PARTS, folder=tmp_path).folder
+
+    with ThreadPoolExecutor(4) as threads:
+        assert [len(set(threads.map(ask, [seed] * 4))) for seed in range(5)] == [1] * 5
 
 
 def test_a_loaded_model_gives_the_loss_that_the_log_says(run):
@@ -186,6 +200,35 @@ def test_damaged_settings_and_logs_are_errors_that_name_them(run, name, damage, 
     path.write_text(damage(path.read_text()))
     with pytest.raises(RunError, match=f"{name} is damaged"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rows: rows[1].update(dev_loss=0.0),
+        lambda rows: rows[1].update(dev_loss="low"),
+        lambda rows: rows[1].update(rescaled=not rows[1]["rescaled"]),
+        lambda rows: rows.pop(1),
+        lambda rows: rows.reverse(),
+    ],
+)
+def test_a_log_that_was_edited_is_an_error_that_names_it(run, edit, tmp_path):
+    log = run.folder / "log.json"
+    rows = json.loads(log.read_text())
+    edit(rows)
+    log.write_text(json.dumps(rows))
+    with pytest.raises(RunError, match=r"log\.json is damaged \(row . or one before it"):
+        runs.train(epochs(5), PARTS, folder=tmp_path)
+
+
+def test_a_run_whose_rows_have_no_hash_goes_on_and_its_next_row_is_of_all_before(run, tmp_path):
+    log = run.folder / "log.json"
+    rows = json.loads(log.read_text())
+    log.write_text(json.dumps([{k: v for k, v in row.items() if k != "so_far"} for row in rows]))
+    runs.train(epochs(4), PARTS, folder=tmp_path)
+    log.write_text(log.read_text().replace('"epoch": 0', '"epoch": 1'))
+    with pytest.raises(RunError, match=r"log\.json is damaged \(row 4 or one before"):
+        Run(run.folder)
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("a\nb\n"), Path.unlink])
@@ -245,12 +288,11 @@ def test_a_full_disk_is_an_error_that_keeps_the_epochs_before(run, tmp_path, mon
 
 
 def test_a_loss_that_is_not_finite_keeps_the_epochs_before(run, tmp_path):
-    row = json.loads((run.folder / "log.json").read_text())
-    model = run.model()
+    last, model = run.epochs[-1], run.model()
     with torch.no_grad():
         model.decoder.bias[0] = float("nan")
     run._log.pop()
-    run.append(run.epochs[-1].__class__(**{k: v for k, v in row[-1].items() if k != "sha256"}), model)
+    run.append(last, model)
     with pytest.raises(TrainingError, match="loss of epoch 4 is nan"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
     assert len(Run(run.folder).epochs) == 4

@@ -108,3 +108,12 @@ def test_seeds_are_different_and_at_least_0(seeds):
 def test_an_unknown_scale_is_an_error_that_lists_the_known():
     with pytest.raises(ValueError, match="one of smoke, demo, desktop, thesis, got 'huge'"):
         settings.scale("huge")
+
+
+def test_other_processes_refuse_to_run_a_function_that_was_edited_since(monkeypatch):
+    jobs = [(np.arange(40), 20)] * 2
+    monkeypatch.setattr(language_models.joblib, "cpu_count", lambda: 2)
+    assert len(language_models.parallel(activations.spread, jobs)) == 2
+    monkeypatch.setattr(language_models, "code_fingerprint", lambda module: "before the edit")
+    with pytest.raises(RuntimeError, match=r"lmdynamics\.activations, or what it imports, was edited since"):
+        language_models.parallel(activations.spread, jobs)

@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from conftest import never
 
 from lmdynamics import tables
 
@@ -31,9 +32,21 @@ def test_a_failing_computation_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.glob("*.parquet"))
 
 
-def test_a_damaged_table_is_an_error_that_names_it(tmp_path):
+def test_each_damaged_byte_of_a_table_is_an_error_that_names_it(tmp_path):
     tables.cached("t", 1, lambda: TABLE, code=CODE, folder=tmp_path)
     (path,) = tmp_path.glob("*.parquet")
-    path.write_bytes(b"PAR1 nonsense")
-    with pytest.raises(ValueError, match=f"{path.name} is a damaged table"):
-        tables.cached("t", 1, lambda: TABLE, code=CODE, folder=tmp_path)
+    whole = path.read_bytes()
+    flipped = (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), 7))
+    for damaged in (b"", whole[:-1], *flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{path.name} is a damaged table"):
+            tables.cached("t", 1, never, code=CODE, folder=tmp_path)
+    path.write_bytes(whole)
+    pd.testing.assert_frame_equal(tables.cached("t", 1, never, code=CODE, folder=tmp_path), TABLE)
+
+
+def test_a_table_that_was_kept_without_a_hash_is_computed_anew(tmp_path):
+    tables.cached("t", 1, lambda: TABLE[:1], code=CODE, folder=tmp_path)
+    (path,) = tmp_path.glob("*.parquet")
+    path.rename(path.with_stem(path.stem.rpartition("-")[0]))
+    assert len(tables.cached("t", 1, lambda: TABLE, code=CODE, folder=tmp_path)) == len(TABLE)

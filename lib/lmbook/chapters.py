@@ -1,8 +1,8 @@
 """Chapters as notebooks: read from their text, run by papermill, kept so that nothing is run twice.
 
 What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the
-chapter imports, directly or not, recorded results if it reads them, the corpora that were placed by hand, and
-the versions of Python, NumPy and PyTorch; prose does not count.
+chapter imports, directly or not, recorded results if it reads them, the tagged corpora at hand if it tags,
+and the versions of Python, NumPy and PyTorch; prose does not count.
 """
 
 import copy
@@ -29,8 +29,8 @@ from papermill.translators import PythonTranslator, papermill_translators
 
 from lmbook import parameters as declarations
 from lmbook.following import following
-from lmdynamics.downloads import DATA_VARIABLE, SOURCES
-from lmdynamics.provenance import code_fingerprint, imported_modules
+from lmdynamics.downloads import DownloadError
+from lmdynamics.provenance import code_fingerprint, imported_modules, with_imports
 
 CACHE = "LMDYNAMICS_CACHE"
 SCALE = "LMBOOK_SCALE"
@@ -102,15 +102,14 @@ def book_parameters(notebook: NotebookNode) -> dict[str, Any]:
 
 
 def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
-    """Return what a run is kept under: 16 hexadecimal digits."""
+    """Return what a run is kept under, less the corpora at hand: 16 hexadecimal digits."""
     sources = [cell.source for cell in code_cells(notebook)]
     imported = _imports(sources)
     depends_on = {
         "cells": sources,
         "parameters": parameters,
-        "library": code_fingerprint(*imported),
+        "library": code_fingerprint(*imported, as_imported=False),  # a kernel imports it anew
         "recorded": _recorded() if "lmdynamics.recorded" in imported else None,
-        "corpora": _placed(),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
@@ -118,7 +117,7 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
 
 def stored(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path) -> Path:
     """Return where the run of a chapter is kept, whether or not there is one yet."""
-    return cache_folder(root) / "executed" / f"{key(notebook, parameters)}.ipynb"
+    return _place(notebook, key(notebook, parameters), root)
 
 
 def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> NotebookNode:
@@ -138,12 +137,15 @@ def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, l
             raise ChapterError(f"{label} failed. {str(error).strip().strip('-').strip()}") from None
 
 
-def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> NotebookNode:
-    """Return a chapter's kept run, running it first where there is none. Raises what `execute` raises."""
-    path = stored(notebook, parameters, root=root)
+def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> Path:
+    """Return where a chapter's run is kept, running it first if it is not. Raises what `execute` raises."""
+    under = key(notebook, parameters)  # of the code before the run, which may be edited meanwhile
+    path = _place(notebook, under, root)
     if not path.exists():
-        write(execute(notebook, parameters, root=root, label=label), path)
-    return nbformat.read(path, as_version=4)
+        run = execute(notebook, parameters, root=root, label=label)
+        path = _place(notebook, under, root)  # with the corpora after it, which may have downloaded some
+        write(run, path)
+    return path
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
@@ -186,11 +188,15 @@ def environment(root: Path) -> Iterator[None]:
             os.environ.update({name: before[name]} if name in before else {})
 
 
-def _placed() -> list[str]:
-    """Known files of corpora in the user's own folder: a chapter says which are missing."""
-    folder = os.environ.get(DATA_VARIABLE)
-    packed_or_not = {name: (name, f"{name}.xz") for name in SOURCES if folder}
-    return [n for n, files in packed_or_not.items() if any(Path(str(folder), f).exists() for f in files)]
+def _place(notebook: NotebookNode, under: str, root: Path) -> Path:
+    """Return the file of a run; its name ends in the corpora at hand that a chapter with tasks would miss."""
+    found = []
+    if "lmdynamics.tasks" in with_imports(*_imports([cell.source for cell in code_cells(notebook)])):
+        from lmdynamics import corpora, tasks  # takes seconds, and few chapters need it
+
+        with environment(root), suppress(DownloadError):  # where there is no such folder, cells say so
+            found = [name for name in tasks.CORPORA if corpora.at_hand(name)]
+    return cache_folder(root) / "executed" / f"{'-'.join([under, *found])}.ipynb"
 
 
 def _recorded() -> list[str]:

@@ -65,19 +65,17 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    root = Path(app.srcdir)
     if ready := os.environ.get(EXECUTED):
         path = Path(ready)
-        run = nbformat.read(path, as_version=4)
     else:
         parameters = chapters.book_parameters(notebook)
-        path = chapters.stored(notebook, parameters, root=root)
         try:
-            run = chapters.executed(notebook, parameters, root=root, label=docname)
+            path = chapters.executed(notebook, parameters, root=Path(app.srcdir), label=docname)
         except chapters.ChapterError as failure:
             print(f"\n{failure}\n", file=sys.stderr)
             _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
             return notebook
+    run = nbformat.read(path, as_version=4)
     _note(app.env, docname)["stored"] = str(path)
     runtime = run.metadata.papermill.duration
     _note_run(app.env, docname, succeeded=True, runtime=runtime, when=path.stat().st_mtime)
@@ -120,9 +118,12 @@ def _is_thebe(file: Any) -> bool:
 
 
 def _copy_scripts(app: Sphinx, exception: Exception | None) -> None:
-    """Take MathJax and Plotly from their Python packages; as static files every page would load them."""
+    """Take MathJax and Plotly from their Python packages; as static files every page would load them.
+
+    They are copied at each build, which takes no time, so that none is missing, cut short or old.
+    """
     static = Path(app.outdir, "_static")
-    if exception or app.builder.format != "html" or (static / "plotly.min.js").exists():
+    if exception or app.builder.format != "html":
         return
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), static)
     mathjax, fonts = Path(str(files("mathjax"))) / "static" / "mathjax" / "es5", "output/chtml/fonts/woff-v2"

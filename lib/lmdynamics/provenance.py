@@ -3,6 +3,9 @@
 Code is compared by meaning: comments, formatting and docstrings are left out, so that only an edit that can
 change a number changes a fingerprint. Imports are read from the source, never run; an import made by a string
 (`importlib.import_module`) is not seen.
+
+When a file is edited, a process goes on with the code that it imported. So files are read as this module is
+imported, and a fingerprint is of that code; a module that is imported later must still be what was read.
 """
 
 import ast
@@ -10,23 +13,31 @@ import datetime
 import hashlib
 import os
 import platform
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 PACKAGE = "lmdynamics"
 _FOLDER = Path(__file__).parent
 _NEVER_IN_A_NUMBER = {f"{PACKAGE}.progress"}  # shows how far the work is; an edit of it re-runs nothing
+_SOURCES = {path: path.read_text(encoding="utf-8") for path in _FOLDER.rglob("[!.]*.py")}
+_IMPORTS = {name: getattr(module, "__spec__", None) for name, module in sys.modules.items()}
+"""The spec of a module is another one after each import of it."""
 _VERSIONS = ("lmdynamics", "numpy", "scipy", "spacy", "torch")
 
 
-def code_fingerprint(*modules: str) -> str:
+def code_fingerprint(*modules: str, as_imported: bool = True) -> str:
     """Fingerprint of some modules of this package and of all of the package that they import.
 
     Parameters
     ----------
     modules
         Dotted names, such as `lmdynamics.similarity`; their order does not matter.
+    as_imported
+        Whether code counts as this process imported it; False for the files as they are, which a process that
+        begins now imports.
 
     Returns
     -------
@@ -35,13 +46,33 @@ def code_fingerprint(*modules: str) -> str:
 
     Raises
     ------
+    RuntimeError
+        If code counts as imported, and a module was edited after this one was imported and before itself was.
     ValueError
         If there is no such module.
     """
+    source = _imported_source if as_imported else _source
     digest = hashlib.sha256()
-    for name in sorted(_with_imports(modules)):
-        digest.update(f"{name}\n{_essence(_source(name))}\n".encode())
+    for name in sorted(_with_imports(modules, source)):
+        digest.update(f"{name}\n{_essence(source(name))}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def require_code(fingerprint: str, module: str) -> None:
+    """Refuse to go on where this process imported other code than the one that asks it for work.
+
+    Raises
+    ------
+    RuntimeError
+        If `code_fingerprint(module)` is another than the fingerprint.
+    """
+    if code_fingerprint(module) != fingerprint:
+        raise _edited(f"{module}, or what it imports,")
+
+
+def with_imports(*modules: str) -> set[str]:
+    """Return some modules of this package and all of the package that they import, as the files are."""
+    return _with_imports(modules, _source)
 
 
 def imported_modules(source: str, *, package: str = "") -> set[str]:
@@ -59,8 +90,7 @@ def imported_modules(source: str, *, package: str = "") -> set[str]:
     set of str
         Dotted names, packages included: importing `lmdynamics.studies.x` runs `lmdynamics.studies` too.
     """
-    named = {name for node in ast.walk(ast.parse(source)) for name in _named(node, package)}
-    return {name for name in named if _path(name) is not None}
+    return {name for name in _all_named(source, package) if _path(name) is not None}
 
 
 def provenance() -> dict[str, str]:
@@ -74,15 +104,20 @@ def provenance() -> dict[str, str]:
     }
 
 
-def _with_imports(modules: tuple[str, ...]) -> set[str]:
+def _with_imports(modules: tuple[str, ...], source: Callable[[str], str]) -> set[str]:
     found: set[str] = set()
     waiting = {name for module in modules for name in _with_parents(module)}
     while waiting:
         name = waiting.pop()
         found.add(name)
         package = name if _is_package(name) else name.rpartition(".")[0]
-        waiting |= imported_modules(_source(name), package=package) - found - _NEVER_IN_A_NUMBER
+        waiting |= imported_modules(source(name), package=package) - found - _NEVER_IN_A_NUMBER
     return found
+
+
+@cache
+def _all_named(source: str, package: str) -> set[str]:
+    return {name for node in ast.walk(ast.parse(source)) for name in _named(node, package)}
 
 
 def _named(node: ast.AST, package: str) -> Iterator[str]:
@@ -120,15 +155,39 @@ def _is_package(name: str) -> bool:
     return path is not None and path.name == "__init__.py"
 
 
+def _imported_source(name: str) -> str:
+    """Return the source of a module as this process imported it, or as its file is where it did not."""
+    path, module = _file(name), sys.modules.get(name)
+    if module is None:
+        return _source(name)
+    if module.__spec__ is not _IMPORTS.get(name):  # imported after this module, or once more
+        if path not in _SOURCES or _essence(_source(name)) != _essence(_SOURCES[path]):
+            raise _edited(name)
+        _IMPORTS[name] = module.__spec__
+    return _SOURCES[path]
+
+
 def _source(name: str) -> str:
+    return _file(name).read_text(encoding="utf-8")
+
+
+def _file(name: str) -> Path:
     path = _path(name) if name.split(".")[0] == PACKAGE else None
     if path is None:
         raise ValueError(
             f"need the name of a module of {PACKAGE}, such as {PACKAGE}.provenance, got {name!r}"
         )
-    return path.read_text(encoding="utf-8")
+    return path
 
 
+def _edited(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"{what} was edited since this process began, and numbers need the code of one moment; "
+        "restart the process (of a notebook, the kernel)"
+    )
+
+
+@cache
 def _essence(source: str) -> str:
     """Return the source without comments, formatting and docstrings."""
     tree = ast.parse(source)

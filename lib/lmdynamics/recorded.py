@@ -80,7 +80,7 @@ def record(study: str, size: Scale, folder: Path, *, text: Text = OWN) -> Path:
         The folder of this study, scale and text. What stood there is overwritten.
     """
     module = importlib.import_module(f"lmdynamics.studies.{study}")
-    begun = time.monotonic()
+    begun, code = time.monotonic(), code_fingerprint(module.__name__)
     tables: Mapping[str, pd.DataFrame] = module.study(size)
     if text != OWN:
         tables = {name: tables[name] for name in getattr(module, "OF_TEXT", tables)}
@@ -88,7 +88,7 @@ def record(study: str, size: Scale, folder: Path, *, text: Text = OWN) -> Path:
         "study": study,
         "command": _command(study, size.name, text),
         "settings": asdict(size),
-        "code": code_fingerprint(module.__name__),
+        "code": code,
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }

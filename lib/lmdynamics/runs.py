@@ -4,14 +4,16 @@ A run is a folder named by the hash of what defines it: settings, seed, the exam
 that trains. It holds `settings.json`, `vocabulary.txt`, `log.json` (one row per epoch) and one checkpoint per
 epoch, `epoch-000.safetensors` first. The number of epochs is not part of the name: a run of ten epochs is the
 beginning of a run of fifty. Every file appears whole or not at all, and the log holds the SHA-256 of each
-checkpoint, so that a run that was killed goes on from its last whole epoch to the same bits, and a damaged
-file is an error that names it.
+checkpoint and, in each row, the hash of all rows so far, so that a run that was killed goes on from its last
+whole epoch to the same bits, and a damaged file is an error that names it. Rows of early runs lack that hash.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +30,8 @@ from lmdynamics.paths import cache_directory
 from lmdynamics.progress import Progress, report
 from lmdynamics.provenance import code_fingerprint
 from lmdynamics.training import Epoch, Parts, TrainingSettings
+
+_BEING_WRITTEN = ".being-written-"  # begins the names of folders in which files are not whole yet
 
 
 class RunError(RuntimeError):
@@ -72,13 +76,16 @@ class Run:
         self._log: list[dict[str, Any]] = _read_json(log) if log.exists() else []
         wanted = {field.name for field in fields(Epoch)} | {"sha256"}
         rows = self._log if isinstance(self._log, list) else [None]
-        if any(not isinstance(row, dict) or set(row) != wanted for row in rows):
+        if any(not isinstance(row, dict) or set(row) - {"so_far"} != wanted for row in rows):
             raise _damaged(log, f"it needs a list of rows of {', '.join(sorted(wanted))}")
+        for at, row in enumerate(self._log):
+            if "so_far" in row and row["so_far"] != _so_far(self._log[:at], row):
+                raise _damaged(log, f"row {at} or one before it is not as it was written")
 
     @property
     def epochs(self) -> list[Epoch]:
         """What each epoch did, epoch 0 (untrained) first."""
-        return [Epoch(**{k: v for k, v in row.items() if k != "sha256"}) for row in self._log]
+        return [Epoch(**{field.name: row[field.name] for field in fields(Epoch)}) for row in self._log]
 
     @property
     def log(self) -> pd.DataFrame:
@@ -146,6 +153,7 @@ class Run:
         """Keep the model after one more epoch."""
         content = safetensors.torch.save({k: v.contiguous().cpu() for k, v in model.state_dict().items()})
         row = {**asdict(epoch), "sha256": hashlib.sha256(content).hexdigest()}
+        row["so_far"] = _so_far(self._log, row)
         _write(self.path(epoch.epoch), content)
         _write(self.folder / "log.json", _json([*self._log, row]))
         self._log.append(row)
@@ -195,14 +203,16 @@ def train(
     definition = _definition(settings, parts)
     home = (folder or cache_directory() / "runs") / _hash(definition)
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "settings.json").exists():
-        _write(home / "vocabulary.txt", "".join(f"{word}\n" for word in settings.words).encode())
-        _write(home / "settings.json", _json(definition))
     with contextlib.suppress(RunError):
         run = Run(home)  # whole already: no need to wait for whoever trains it further
         if len(run.epochs) > settings.training.epochs:
             return run
     with _lock(home, settings):
+        for left in home.glob(f"{_BEING_WRITTEN}*"):  # by a process that was killed
+            shutil.rmtree(left)
+        if not (home / "settings.json").exists():
+            _write(home / "vocabulary.txt", "".join(f"{word}\n" for word in settings.words).encode())
+            _write(home / "settings.json", _json(definition))
         run = Run(home)
         _extend(run, settings, parts, device=device)
     return run
@@ -308,21 +318,21 @@ def _lock(home: Path, settings: RunSettings) -> Iterator[None]:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    being_written = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with being_written.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        being_written.replace(path)
+        with tempfile.TemporaryDirectory(
+            prefix=_BEING_WRITTEN, dir=path.parent, ignore_cleanup_errors=True
+        ) as folder:
+            being_written = Path(folder, path.name)
+            with being_written.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            being_written.replace(path)
     except OSError as error:
         raise RunError(
             f"could not write {path} ({error.strerror or error}); free {len(content) / 1e6:.0f} MB or choose "
             "another LMDYNAMICS_CACHE and run again: the epochs before are kept"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            being_written.unlink(missing_ok=True)
 
 
 def _damaged(path: Path, why: str) -> RunError:
@@ -344,6 +354,10 @@ def _json(content: Any) -> bytes:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _so_far(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    return _hash([*rows, {name: value for name, value in row.items() if name != "so_far"}])
 
 
 def _fingerprint(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Tidy tables of results, computed once: one row per observation, named columns, no index."""
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ def cached(
     name: str, depends_on: Any, compute: Callable[[], pd.DataFrame], *, code: str, folder: Path | None = None
 ) -> pd.DataFrame:
     """Return a table from the cache, or compute and keep it.
+
+    The name of its file ends in the hash of its bytes.
 
     Parameters
     ----------
@@ -37,17 +40,28 @@ def cached(
         If the kept table is damaged.
     """
     key = json.dumps([depends_on, code_fingerprint(code)], sort_keys=True)
-    path = folder or cache_directory() / "tables"
-    path /= f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if path.exists():
-            try:
-                return pd.read_parquet(path)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{path} is a damaged table ({error}); delete it and run again") from error
+    home, begin = folder or cache_directory() / "tables", f"{name}-{_hash(key.encode())}"
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / f"{begin}.lock"):
+        for path in home.glob(f"{begin}-*.parquet"):
+            return _read(path)
         table = compute()
-        being_written = path.with_suffix(".part")
-        table.to_parquet(being_written, index=False)
-        being_written.replace(path)
+        content = table.to_parquet(index=False)
+        being_written = home / f"{begin}.part"
+        being_written.write_bytes(content)
+        being_written.replace(home / f"{begin}-{_hash(content)}.parquet")
     return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        content = path.read_bytes()
+        if not path.stem.endswith(found := _hash(content)):
+            raise ValueError(f"its name should end in the hash of its bytes, {found}")
+        return pd.read_parquet(io.BytesIO(content))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged table ({error}); delete it and run again") from error
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

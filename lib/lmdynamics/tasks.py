@@ -29,6 +29,8 @@ NAMES = ("UDP POS", "PTB POS", "SEM (coarse)", "SEM (fine)", "topic")
 
 _OTHERS = {"PTB POS": ("gmb", "tag"), "SEM (coarse)": ("pmb", "sem_coarse"), "SEM (fine)": ("pmb", "sem")}
 _FINEST = {"gmb": "tag", "pmb": "sem"}
+CORPORA = tuple(_FINEST)
+"""What is read for its tags, and done without where it is not to be had."""
 
 
 class Tagged(NamedTuple):

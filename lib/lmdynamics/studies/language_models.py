@@ -13,6 +13,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from lmdynamics import activations, runs, vocabulary
 from lmdynamics.progress import report
+from lmdynamics.provenance import code_fingerprint, require_code
 from lmdynamics.runs import Run, RunSettings
 from lmdynamics.settings import THESIS, Scale
 from lmdynamics.training import Examples, Parts
@@ -145,15 +146,23 @@ def _exchanged(settings: Settings, **values: Any) -> Settings:
 
 
 def parallel(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Call a function with each tuple of arguments, each call on one processor, or all on one GPU."""
-    arguments = list(arguments)
+    """Call a function with each tuple of arguments, each call on one processor, or all on one GPU.
+
+    Raises
+    ------
+    RuntimeError
+        If the function was edited since this process imported it: other processes would run it as it is now.
+    """
+    arguments, code = list(arguments), code_fingerprint(function.__module__)
     jobs = 1 if torch.cuda.is_available() else min(len(arguments), joblib.cpu_count())
-    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one)(function, each) for each in arguments)
+    found = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_on_one)(function, each, code) for each in arguments)
     get_reusable_executor().shutdown()  # idle workers hold memory, and warn when the interpreter ends
     return found
 
 
-def _on_one(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _on_one(function: Callable[..., Any], arguments: tuple[Any, ...], code: str | None = None) -> Any:
+    if code is not None:
+        require_code(code, function.__module__)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
