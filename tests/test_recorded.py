@@ -132,12 +132,23 @@ def test_all_of_a_corpus_is_said_to_be_all_of_it():
 
 def test_shares_of_edges_found_are_means_over_seeds():
     rows = [
-        {"seed": seed, "weights": weights, "found": found, "low": found - 0.1, "high": found + 0.1}
+        {
+            "seed": seed,
+            "epoch": epoch,
+            "weights": weights,
+            "found": found + 0.1 * epoch,
+            "low": found - 0.1,
+            "high": found + 0.1,
+        }
         for seed, weights, found in ((0, "x", 0.2), (0, "a", 0.5), (1, "x", 0.4), (1, "a", 0.7))
+        for epoch in (0, 1, 2)
     ]
     found = chapter_5.found_edges(pd.DataFrame(rows))
     assert found.to_dict("list") == {
         "weights": ["x", "a"],
-        "edges found": ["30.0%", "60.0%"],
-        "95 % interval": ["20.0% to 40.0%", "50.0% to 70.0%"],
+        "after training": [
+            "50.0%<br><small>20.0% to 40.0%</small>",
+            "80.0%<br><small>50.0% to 70.0%</small>",
+        ],
+        "untrained": ["30.0%<br><small>20.0% to 40.0%</small>", "60.0%<br><small>50.0% to 70.0%</small>"],
     }

@@ -201,28 +201,50 @@ class PairSums:
         return pd.DataFrame({"feature": features, "coefficient": found[0], "low": low, "high": high})
 
     def correlations(self) -> pd.DataFrame:
-        """Pearson correlation of the value with each of `FEATURES`, alone.
+        """Pearson correlation of the value with each of `FEATURES`, alone and within sequential distances.
 
         Returns
         -------
         pandas.DataFrame
-            One row per feature: `correlation`, `low`, `high`; NaN where a feature does not vary.
+            One row per feature: `correlation`, `low`, `high` over all pairs, and `within`, `within_low`,
+            `within_high` of what is left of feature and value after taking off their means at each
+            sequential distance; NaN where nothing varies.
         """
-        count = np.trace(self._products[:, : self.distance, : self.distance], axis1=1, axis2=2)
-        sums = self._products[:, : self.distance].sum(1)
-        squares = np.diagonal(self._products, axis1=1, axis2=2)
+        counts = np.diagonal(self._products, axis1=1, axis2=2)[:, : self.distance]
+        sums = self._products[:, : self.distance]
+        # of all pairs, or of those at each distance
+        for_all = counts.sum(1)[:, None], sums.sum(1)[:, None]
         rows = []
         for feature in FEATURES:
             at = self._place(feature)
-            both = count * self._products[:, at, -1] - sums[:, at] * sums[:, -1]
-            spread = [count * squares[:, n] - sums[:, n] ** 2 for n in (at, -1)]
-            # what rounding leaves of no spread is none
-            varies = [own > 1e-12 * count * squares[:, n] for own, n in zip(spread, (at, -1), strict=True)]
-            found = np.full(len(both), np.nan)
-            np.divide(both, np.sqrt(np.abs(spread[0] * spread[1])), out=found, where=varies[0] & varies[1])
-            (low,), (high,) = _interval(found[:, None])
-            rows.append({"feature": feature, "correlation": found[0], "low": low, "high": high})
+            row: dict[str, object] = {"feature": feature}
+            for name, low_high, (count, sums_of) in (
+                ("correlation", ("low", "high"), for_all),
+                ("within", ("within_low", "within_high"), (counts, sums)),
+            ):
+                found = self._correlation(at, count, sums_of)
+                (low,), (high,) = _interval(found[:, None])
+                row |= {name: found[0], low_high[0]: low, low_high[1]: high}
+            rows.append(row)
         return pd.DataFrame(rows)
+
+    def _correlation(
+        self,
+        at: int,
+        counts: Float[np.ndarray, "replicates groups"],
+        sums: Float[np.ndarray, "replicates groups columns"],
+    ) -> Float[np.ndarray, " replicates"]:
+        """Of a feature with the value, less their means in each group of pairs; NaN where nothing varies."""
+        own = sums[:, :, [at, -1]]
+        means = np.divide(own, counts[..., None], out=np.zeros_like(own), where=counts[..., None] > 0)
+        products = self._products[:, [at, -1]][:, :, [at, -1]]
+        centred = products - np.einsum("rga,rgb->rab", own, means)
+        squares, left = (np.diagonal(each, axis1=1, axis2=2) for each in (products, centred))
+        # what rounding leaves of no spread is none
+        varies = (left > 1e-12 * squares).all(1)
+        found = np.full(len(centred), np.nan)
+        np.divide(centred[:, 0, 1], np.sqrt(np.abs(left.prod(1))), out=found, where=varies)
+        return found
 
     def _place(self, feature: str) -> int:
         if feature not in FEATURES:

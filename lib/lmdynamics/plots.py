@@ -57,6 +57,8 @@ MEASURES = {
     "omega_from_alpha": "probability of ω by α alone",
     "omega_from_scaffold": "probability of ω by the scaffold alone",
     "whole": "norm of the gradient",
+    "of_omega": "norm, loss of ω alone",
+    "directions": "directions compared",
     "share": "share of moves that helped",
 }
 """Label of an axis by column of a table."""
@@ -417,7 +419,7 @@ def by_length(table: pd.DataFrame, ax: Axes, *, x: str, y: str, legend: bool = T
     return ax
 
 
-def rarity(table: pd.DataFrame, ax: Axes, *, tokens: int) -> Axes:
+def rarity(table: pd.DataFrame, ax: Axes, *, words: int) -> Axes:
     """Draw the probability of ω by α alone (solid) and by the scaffold alone (dotted), by number of examples.
 
     Parameters
@@ -426,8 +428,8 @@ def rarity(table: pd.DataFrame, ax: Axes, *, tokens: int) -> Axes:
         Rows `length, rules, seed, omega_from_alpha, omega_from_scaffold`.
     ax
         Where to draw; its ordinate becomes logarithmic.
-    tokens
-        Of the training part, for the share of ω among them.
+    words
+        Of the language: what α or the scaffold gives leaves all alike where it says nothing.
     """
     numbers = sorted(table["rules"].unique())
     shades = mpl.colormaps["plasma"](np.linspace(0.1, 0.75, len(numbers)))
@@ -440,7 +442,7 @@ def rarity(table: pd.DataFrame, ax: Axes, *, tokens: int) -> Axes:
         ax.plot(
             mean.index, mean, color=colour, linestyle=line, marker="o", label=f"{focus}, {rules:,} examples"
         )
-        ax.axhline(rules / tokens, color=colour, linewidth=0.8, linestyle="-.")
+    ax.axhline(1 / words, color="0.45", linewidth=1.2, linestyle="-.")
     ax.set(xlabel="symbols in the scaffold", ylabel="probability of ω, by parts", yscale="log")
     ax.set_xticks(sorted(table["length"].unique()))
     ax.minorticks_off()

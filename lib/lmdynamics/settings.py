@@ -147,7 +147,7 @@ DEMO = replace(
     ),
     scaffolds=ScaffoldSettings(
         language=LanguageSettings(types=200, tokens=40_000, rules=400, phrases=40, repetitions=80),
-        rarer=(100,),
+        rarer=(100, 200),
         model=ModelSettings(layers=1, units=100, dropout=0.0),
         training=replace(THESIS.scaffolds.training, batch=10),
         cases=200,

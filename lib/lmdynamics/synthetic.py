@@ -3,7 +3,7 @@
 Symbols are uniformly random, but for the rule: wherever α stands, ω follows after a scaffold of fixed length,
 as "or" follows "either" (thesis chapter 5, section 4). In a *familiar* language the phrases that serve as
 scaffolds also occur alone, often enough to be learnt by themselves; in an *unfamiliar* one they occur in the
-rule only.
+rule only, but for chance, which matters where there are few types and scaffolds are short.
 """
 
 from dataclasses import dataclass

@@ -159,7 +159,8 @@ def under_measures(tables: Mapping[str, pd.DataFrame], measures: Sequence[str]) 
 def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The verdicts on the claims of chapter 5, were they decided by other conventions of decomposition.
 
-    Each is decided by the epochs for which all conventions were measured.
+    Each is decided by the epochs for which all conventions were measured; one that these cannot decide is
+    left out.
 
     Parameters
     ----------
@@ -185,7 +186,8 @@ def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             }
             found = judged(claim, rows_of)
             row[convention.bias.replace("_", " "), convention.interactions] = _briefly(found)
-        rows.append(pd.Series(row, name=claim.statement))
+        if set(row.values()) != {"not tested"}:
+            rows.append(pd.Series(row, name=claim.statement))
     return pd.DataFrame(rows).rename_axis(columns=["bias × bias", "relevant × irrelevant"])
 
 

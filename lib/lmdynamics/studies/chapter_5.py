@@ -147,38 +147,45 @@ def explained(correlations: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame
     Returns
     -------
     pandas.DataFrame
-        One row per feature of a pair: its `correlation` with interdependence, and its `coefficient` in a
-        regression with a constant for each sequential distance, each with its interval over sentences, the
-        ends averaged over seeds.
+        One row per feature of a pair: its `correlation` with interdependence, over all pairs and within
+        sequential distances, and its `coefficient` in a regression with a constant for each of these
+        distances, each with its interval over sentences, the ends averaged over seeds.
     """
     columns = {}
-    for table, value in ((correlations, "correlation"), (effects, "coefficient")):
-        means = table.groupby("feature", sort=False)[[value, "low", "high"]].mean()
-        columns[value] = means[value].map("{:+.4f}".format)
-        columns[f"95 % interval of the {value}"] = means.apply(
-            lambda row: f"{row['low']:+.4f} to {row['high']:+.4f}", axis=1
-        )
+    for table, value, prefix, name in (
+        (correlations, "correlation", "", "correlation"),
+        (correlations, "within", "within_", "within distances"),
+        (effects, "coefficient", "", "coefficient"),
+    ):
+        ends = f"{prefix}low", f"{prefix}high"
+        means = table.groupby("feature", sort=False)[[value, *ends]].mean()
+        text = [
+            f"{mean:+.4f}<br><small>{low:+.4f} to {high:+.4f}</small>" for mean, low, high in means.to_numpy()
+        ]
+        columns[name] = pd.Series(text, index=means.index)
     found = pd.DataFrame(columns).reindex(list(columns["correlation"].index)).fillna("–")
     return found.rename_axis("feature").reset_index()
 
 
-def reached(rule: pd.DataFrame) -> pd.DataFrame:
+def reached(rule: pd.DataFrame, *probabilities: float) -> pd.DataFrame:
     """Return after which epoch ω is first expected, by length of scaffold and kind of language.
 
     Parameters
     ----------
     rule
         Rows of one domain and one number of examples.
+    probabilities
+        How much it is to be expected.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each length and kind, a column for each least probability: the first epoch whose mean over
+        A row for each length and kind, a column for each probability: the first epoch whose mean over
         seeds is not below it, as text; "never" where there is none.
     """
     means = rule.pivot_table(index="epoch", columns=["length", "familiar"], values="omega")
     columns = {}
-    for least in (0.1, 0.5):
+    for least in probabilities:
         enough = means >= least
         first = enough.idxmax().where(enough.any())
         columns[f"probability {least} or more"] = first.map(
@@ -195,21 +202,22 @@ def found_edges(attachment: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     attachment
-        Rows of one epoch and one convention.
+        Rows of one convention.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each kind of `weights`: the share `found` and its interval, as text.
+        One row for each kind of `weights`: the share found after the last epoch and by the untrained model,
+        with their intervals, as text.
     """
-    means = attachment.groupby("weights", sort=False)[["found", "low", "high"]].mean()
-    return pd.DataFrame(
-        {
-            "weights": list(means.index),
-            "edges found": [f"{share:.1%}" for share in means["found"]],
-            "95 % interval": [f"{low:.1%} to {high:.1%}" for low, high in means[["low", "high"]].to_numpy()],
-        }
-    )
+    columns = {"weights": attachment["weights"].drop_duplicates().to_list()}
+    for name, epoch in (("after training", attachment["epoch"].max()), ("untrained", 0)):
+        rows = attachment[attachment["epoch"] == epoch]
+        means = rows.groupby("weights", sort=False)[["found", "low", "high"]].mean()
+        columns[name] = [
+            f"{share:.1%}<br><small>{low:.1%} to {high:.1%}</small>" for share, low, high in means.to_numpy()
+        ]
+    return pd.DataFrame(columns)
 
 
 def recorded_by(about: Mapping[str, Any]) -> str:

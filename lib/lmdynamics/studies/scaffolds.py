@@ -49,6 +49,11 @@ class Scaffolds:
     cases: int
     """Test cases of each domain."""
 
+    def measured(self, key: Key) -> list[int]:
+        """After which epochs a model is measured: all, or with fewer rules than others the last alone."""
+        main = max(each.rules for each in self.runs)
+        return list(range(self.epochs + 1)) if key.rules == main else [self.epochs]
+
 
 def keys(scale: Scale) -> list[Key]:
     """Which models a scale trains: both kinds of language, and unfamiliar ones with fewer rules."""
@@ -112,7 +117,7 @@ def collected(scale: Scale, trained: Sequence[Run]) -> Scaffolds:
 
 
 def rule(scaffolds: Scaffolds) -> pd.DataFrame:
-    """Return how probable each model finds ω where it is due, after each epoch.
+    """Return how probable each model finds ω where it is due, after each epoch that is `measured`.
 
     Returns
     -------
@@ -130,9 +135,10 @@ def decomposed(scaffolds: Scaffolds) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per model, `domain`, `epoch`, and the convention of the decomposition, `bias` and
-        `interactions`: the thesis's after each epoch, every other after the `compared_epochs`. Means over
-        cases: what the probability of ω would be by α alone, or by the scaffold alone (`omega_from_alpha`,
-        `omega_from_scaffold`: softmax of the relevant logits), and the `interdependence` of both.
+        `interactions`: the thesis's after each epoch that is `measured`, every other after those of them that
+        are `compared_epochs`. Means over cases: what the probability of ω would be by α alone, or by the
+        scaffold alone (`omega_from_alpha`, `omega_from_scaffold`: softmax of the relevant logits), and the
+        `interdependence` of both.
     """
     return _over_models(scaffolds, "decomposed", _decomposed)
 
@@ -155,14 +161,14 @@ def compared_epochs(epochs: int) -> list[int]:
 
 
 def gradients(scaffolds: Scaffolds) -> pd.DataFrame:
-    """Return how large a gradient flows back through a scaffold, after each epoch.
+    """Return how large a gradient flows back through a scaffold, after each epoch that is `measured`.
 
     Returns
     -------
     pandas.DataFrame
         One row per model, `epoch` and `offset` from α, whose hidden state is at 0, with means over in-domain
         cases: the norm of the gradient of the loss of all symbols up to ω (`whole`), and of that of ω alone
-        (`omega`).
+        (`of_omega`).
     """
     return _over_models(scaffolds, "gradients", _gradients)
 
@@ -171,13 +177,13 @@ Row = dict[str, Any]
 
 
 def _over_models(
-    scaffolds: Scaffolds, name: str, of_model: Callable[[Run, Language, int, int], list[Row]]
+    scaffolds: Scaffolds, name: str, of_model: Callable[[Run, Language, list[int], int], list[Row]]
 ) -> pd.DataFrame:
     """One table of all models, each measured on a processor of its own."""
 
     def compute() -> pd.DataFrame:
         each = [
-            (run, scaffolds.languages[key], scaffolds.epochs, scaffolds.cases)
+            (run, scaffolds.languages[key], scaffolds.measured(key), scaffolds.cases)
             for key, run in scaffolds.runs.items()
         ]
         rows = parallel(of_model, each)
@@ -191,10 +197,10 @@ def _over_models(
     return cached(name, [folders, scaffolds.epochs, scaffolds.cases], compute, code=__name__)
 
 
-def _rule(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+def _rule(run: Run, spoken: Language, epochs: list[int], cases: int) -> list[Row]:
     read = {domain: _before_omega(spoken, domain, cases) for domain in DOMAINS}
     rows: list[Row] = []
-    for epoch in range(epochs + 1):
+    for epoch in epochs:
         model = run.model(epoch)
         for domain, ids in read.items():
             with torch.no_grad():
@@ -204,15 +210,15 @@ def _rule(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
     return rows
 
 
-def _decomposed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+def _decomposed(run: Run, spoken: Language, epochs: list[int], cases: int) -> list[Row]:
     focus = torch.zeros(3, CONTEXT + 1 + spoken.settings.length, dtype=torch.bool)
     focus[[0, 2], CONTEXT] = focus[1:, CONTEXT + 1 :] = True
     report(f"what α and its scaffold contribute: {_about(spoken)}, seed {spoken.seed}")
     read = {domain: _before_omega(spoken, domain, cases) for domain in DOMAINS}
     rows: list[Row] = []
-    for epoch in range(epochs + 1):
+    for epoch in epochs:
         model = run.model(epoch)
-        conventions = Convention.all() if epoch in compared_epochs(epochs) else [Convention()]
+        conventions = Convention.all() if epoch in compared_epochs(epochs[-1]) else [Convention()]
         for (domain, ids), convention in product(read.items(), conventions):
             relevant = _relevant(model, ids, focus, convention)
             alpha, scaffold, both = relevant
@@ -231,8 +237,8 @@ def _decomposed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row
     return rows
 
 
-def _consumed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
-    model, length = run.model(epochs), spoken.settings.length
+def _consumed(run: Run, spoken: Language, epochs: list[int], cases: int) -> list[Row]:
+    model, length = run.model(epochs[-1]), spoken.settings.length
     focus = torch.zeros(length + 1, CONTEXT + 1 + length, dtype=torch.bool)
     for symbols in range(length + 1):
         focus[symbols, CONTEXT : CONTEXT + 1 + symbols] = True
@@ -248,17 +254,17 @@ def _consumed(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
     return rows
 
 
-def _gradients(run: Run, spoken: Language, epochs: int, cases: int) -> list[Row]:
+def _gradients(run: Run, spoken: Language, epochs: list[int], cases: int) -> list[Row]:
     report(f"gradients: {_about(spoken)}, seed {spoken.seed}")
     ids = torch.from_numpy(spoken.cases("in", cases)).T.long()
     rows: list[Row] = []
-    for epoch in range(epochs + 1):
+    for epoch in epochs:
         model = run.model(epoch)
         with torch.no_grad():
             inputs = model.embedding(ids[:-1])
         found = {}
         hidden, losses = _losses(model, inputs, ids[1:])
-        for name, loss in (("whole", losses.sum()), ("omega", losses[-1].sum())):
+        for name, loss in (("whole", losses.sum()), ("of_omega", losses[-1].sum())):
             gradient = torch.autograd.grad(loss, hidden, retain_graph=True)
             found[name] = torch.cat(gradient).norm(dim=-1).mean(1)[CONTEXT:]
         rows += [
