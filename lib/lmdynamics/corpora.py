@@ -387,9 +387,10 @@ def _table(reader: _Reader, fingerprint: str) -> Path:
 
 
 def _fingerprint(reader: _Reader, *, annotate: bool, **settings: Any) -> str:
-    rules = [code_fingerprint(__name__), version("spacy"), version("mwparserfromhell")]
+    tools = [version(name) for name in ("spacy", "mwparserfromhell", "conllu")]
     model = annotation.model_name() if annotate and not reader.tags else None
-    return _sha256(json.dumps([reader.name, reader.fingerprint, rules, model, settings], sort_keys=True))
+    depends = [reader.name, reader.fingerprint, code_fingerprint(__name__), tools, model, settings]
+    return _sha256(json.dumps(depends, sort_keys=True))
 
 
 def _sha256(text: str) -> str:
