@@ -14,13 +14,13 @@ from lmdynamics.studies.taggers import Taggers
 from lmdynamics.studies.tagging import MEASURES
 
 PAPER = {
-    "UDP POS": ("Wikipedia", 17, 665_000, 0.50, 4.3, 0.93, 1.2, 0.21, 8.9),
-    "PTB POS": ("GMB", 36, 943_000, 0.51, 4.7, 0.95, 1.18, 0.14, 18.0),
-    "SEM (coarse)": ("GMB", 14, 937_000, 0.55, 3.5, 0.91, 1.3, 0.22, 9.0),
-    "SEM (fine)": ("GMB", 67, 937_000, 0.50, 5.6, 0.88, 1.45, 0.17, 21.5),
-    "topic": ("Wikipedia", 100, 665_000, 0.36, 19.1, 0.37, 16.3, 0.05, 81.5),
+    "UDP POS": (17, 665_000, 0.50, 4.3, 0.93, 1.2, 0.21, 8.9),
+    "PTB POS": (36, 943_000, 0.51, 4.7, 0.95, 1.18, 0.14, 18.0),
+    "SEM (coarse)": (14, 937_000, 0.55, 3.5, 0.91, 1.3, 0.22, 9.0),
+    "SEM (fine)": (67, 937_000, 0.50, 5.6, 0.88, 1.45, 0.17, 21.5),
+    "topic": (100, 665_000, 0.36, 19.1, 0.37, 16.3, 0.05, 81.5),
 }
-"""The paper's own (thesis chapter 4, table 2): corpus, classes, training tokens, then accuracy and perplexity
+"""The paper's own (thesis chapter 4, table 2): classes, training tokens, then accuracy and perplexity
 of output taggers, input taggers and output taggers of shuffled tags."""
 
 
@@ -40,10 +40,10 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
             for tagger, labels in (("output", "true"), ("input", "true"), ("output", "shuffled"))
         )
         scores = [part[name] for part in (output, read, shuffled) for name in ("accuracy", "perplexity")]
-        ours = here["corpus"].iloc[0], int(output["classes"]), int(output["train_tokens"]), *scores
+        ours = _as_text(int(output["classes"]), int(output["train_tokens"]), *scores)
         rows[task, "this run"] = {
-            **_as_text(*ours),
-            "epochs": f"{output['epochs']:g}",
+            **ours,
+            "tokens": f"{ours['tokens']} × {output['epochs']:g}",
             "on train": f"{shuffled['train_accuracy']:.0%}",
             "majority": f"{output['majority']:.0%}",
         }
@@ -51,11 +51,11 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–")[_COLUMNS]
 
 
-_COLUMNS = ["corpus", "classes", "tokens", "epochs", "y[t+1]", "y[t]", "shuffled", "on train", "majority"]
+_COLUMNS = ["classes", "tokens", "y[t+1]", "y[t]", "shuffled", "on train", "majority"]
 
 
-def _as_text(corpus: str, classes: int, tokens: int, *scores: float) -> dict[str, str]:
-    text = {"corpus": corpus, "classes": f"{classes}", "tokens": f"{tokens / 1000:,.0f}K"}
+def _as_text(classes: int, tokens: int, *scores: float) -> dict[str, str]:
+    text = {"classes": f"{classes}", "tokens": f"{tokens / 1000:,.0f}K"}
     for name, accuracy, perplexity in zip(
         ("y[t+1]", "y[t]", "shuffled"), scores[::2], scores[1::2], strict=True
     ):
