@@ -181,3 +181,9 @@ def test_unknown_claims_and_missing_tables_are_errors_that_list_what_there_is():
         claims.verdict("x", {})
     with pytest.raises(ValueError, match="needs the table 'losses', got similarities"):
         claims.verdict("loss_dips_when_rescaled", AS_IN_THE_PAPER)
+
+
+def test_a_margin_of_nothing_has_no_sign_of_its_own():
+    verdict = claims.judged(MEAN, {"t": pd.DataFrame({"seed": range(3), "y": [-0.0, -0.0, -0.0]})})
+    assert "+0.000, 95 % interval +0.000 to +0.000" in verdict.numbers
+    assert "-" not in verdict.numbers

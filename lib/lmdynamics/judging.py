@@ -72,7 +72,8 @@ class Verdict:
     def rounded(self, number: float) -> str:
         """The margin or an end of its interval with three decimals, or five where all of them are small."""
         largest = np.nanmax(np.abs([self.margin, self.low, self.high]))
-        return f"{number:+.{3 if largest >= 0.01 else 5}f}"
+        decimals = 5 if 0 < largest < 0.01 else 3
+        return f"{round(number, decimals) + 0.0:+.{decimals}f}"  # + 0.0: no negative zero
 
 
 def judged(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Verdict:
