@@ -223,3 +223,7 @@ def test_claims_are_decided_by_another_measure_where_the_table_has_it():
     assert row["svcca"].startswith("holds")
     assert row["cka"].startswith("does not hold")
     assert row["rsa"] == "–"
+    counts = claims.counted(under)
+    assert counts.loc["svcca"].tolist() == [len(under), 0, 0, 0]
+    assert counts.loc["cka", "does not hold"] == len(under)
+    assert counts.loc["rsa"].sum() == 0

@@ -1,5 +1,4 @@
 import os
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -232,31 +231,27 @@ def test_a_changed_file_or_tool_gives_another_fingerprint(folder, monkeypatch):
     assert len(seen) == 4
 
 
-@pytest.fixture
-def code(tmp_path, monkeypatch):
-    """A copy of the library's source, from which fingerprints are taken."""
-    copy = shutil.copytree(provenance._FOLDER, tmp_path / "lmdynamics")
-    monkeypatch.setattr(provenance, "_FOLDER", copy)
-    return copy
+def edited(monkeypatch, module, line):
+    """Have a process as it is where a module was imported with one more line."""
+    path = provenance._FOLDER / f"{module}.py"
+    monkeypatch.setitem(provenance._SOURCES, path, f"{provenance._SOURCES[path]}\n{line}\n")
 
 
 @pytest.mark.parametrize("module", ["corpora", "annotation", "tagged", "wikipedia"])
-def test_an_edit_of_the_code_that_reads_a_corpus_reads_it_again(folder, code, module):
+def test_an_edit_of_the_code_that_reads_a_corpus_reads_it_again(folder, monkeypatch, module):
     before = corpora.load(folder, annotate=False)
-    with (code / f"{module}.py").open("a") as file:
-        file.write("\nx = 1\n")
+    edited(monkeypatch, module, "x = 1")
     after = corpora.load(folder, annotate=False)
     assert after.fingerprint != before.fingerprint
     assert equal(after, before)
 
 
 @pytest.mark.parametrize(
-    ("module", "edit"), [("wikipedia", "# why"), ("vocabulary", "x = 1"), ("training", "x = 1")]
+    ("module", "line"), [("wikipedia", "# why"), ("vocabulary", "x = 1"), ("training", "x = 1")]
 )
-def test_an_edit_of_prose_or_of_other_code_reads_nothing_again(folder, code, monkeypatch, module, edit):
+def test_an_edit_of_prose_or_of_other_code_reads_nothing_again(folder, monkeypatch, module, line):
     corpora.load(folder, annotate=False)
-    with (code / f"{module}.py").open("a") as file:
-        file.write(f"\n{edit}\n")
+    edited(monkeypatch, module, line)
     monkeypatch.delattr(annotation, "annotated")
     corpora.load(folder, annotate=False)
 

@@ -28,6 +28,7 @@ __all__ = [
     "Margin",
     "Outcome",
     "Verdict",
+    "counted",
     "half_interval",
     "judged",
     "listed",
@@ -154,6 +155,24 @@ def under_measures(tables: Mapping[str, pd.DataFrame], measures: Sequence[str]) 
                 row[measure] = _briefly(judged(claim, under))
             rows.append(pd.Series(row, name=claim.statement))
     return pd.DataFrame(rows)
+
+
+def counted(under: pd.DataFrame) -> pd.DataFrame:
+    """How many findings have which verdict by each choice of what `under_measures` and its like return.
+
+    Parameters
+    ----------
+    under
+        One row per claim, one column per choice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per choice, one column per verdict: a number of findings.
+    """
+    verdicts = under.map(lambda text: text.partition(" (")[0])
+    counts = {choice: column.value_counts() for choice, column in verdicts.items()}
+    return pd.DataFrame(counts).T.reindex(columns=get_args(Outcome)).fillna(0).astype(int)
 
 
 def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
