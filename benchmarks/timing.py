@@ -50,7 +50,11 @@ def seconds(contender: Callable[[], object]) -> float:
 
 
 def peak_memory(imports: str, call: str) -> float:
-    """Largest resident memory, in MiB, of a fresh process that imports and calls something (Linux)."""
+    """Largest resident memory, in MiB, of a fresh process that imports and calls something (Linux).
+
+    The median of three processes: how the allocator's threads fall out differs by tens of MiB.
+    """
     # not the resource module: its peak is the parent's where that was larger before the fork
     command = [sys.executable, "-c", _PEAK.format(imports=imports, call=call)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
+    return statistics.median(int(run.stdout) for run in runs) / 1024
