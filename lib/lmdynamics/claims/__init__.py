@@ -13,7 +13,7 @@ remains valid where seeds are compared with one another, and their pairs are not
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -116,11 +116,13 @@ def tallied(chapters: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
     pandas.DataFrame
         One row per chapter, one column per verdict: a number of findings.
     """
-    verdicts = {
-        name: pd.Series([found.outcome for found in _decided(tables)], dtype=object).value_counts()
-        for name, tables in chapters.items()
-    }
-    return pd.DataFrame(verdicts).T.reindex(columns=get_args(Outcome)).fillna(0).astype(int)
+    return _counts({name: [found.outcome for found in _decided(tables)] for name, tables in chapters.items()})
+
+
+def _counts(outcomes: Mapping[Any, Sequence[str]]) -> pd.DataFrame:
+    """How often each verdict occurs (columns) in each of some lists (rows)."""
+    counts = {name: pd.Series(each, dtype=object).value_counts() for name, each in outcomes.items()}
+    return pd.DataFrame(counts).T.reindex(columns=get_args(Outcome)).fillna(0).astype(int)
 
 
 def _decided(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
@@ -170,9 +172,7 @@ def counted(under: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One row per choice, one column per verdict: a number of findings.
     """
-    verdicts = under.map(lambda text: text.partition(" (")[0])
-    counts = {choice: column.value_counts() for choice, column in verdicts.items()}
-    return pd.DataFrame(counts).T.reindex(columns=get_args(Outcome)).fillna(0).astype(int)
+    return _counts({name: [text.partition(" (")[0] for text in column] for name, column in under.items()})
 
 
 def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -177,15 +177,20 @@ def _universal_pos_loses_most(table: pd.DataFrame) -> float:
     return min(lost["UDP POS"].min(), (lost["UDP POS"] - others).min())
 
 
-def _both_texts(table: pd.DataFrame, tagger: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Likeness on a text of their own and on as many tokens of the shared one, of tasks that have one."""
+def on_both_texts(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of `trajectories` on a text of the tagger's own, and those on as many tokens of the shared one."""
     own = table[table["own"] & ~table["shared"]]
-    beside = table[~table["own"]].merge(own[["task", "tokens"]].drop_duplicates())
+    return own, table[~table["own"]].merge(own[["task", "tokens"]].drop_duplicates())
+
+
+def _likeness_on_both(table: pd.DataFrame, tagger: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Likeness on a text of their own and on as many tokens of the shared one, of tasks that have one."""
+    own, beside = on_both_texts(table)
     return _likeness(own, shared=False, tagger=tagger), _likeness(beside.assign(shared=True), tagger=tagger)
 
 
 def _nearer_on_own_text(table: pd.DataFrame) -> float:
-    both = (_both_texts(table, tagger) for tagger in ("output", "input"))
+    both = (_likeness_on_both(table, tagger) for tagger in ("output", "input"))
     nearer = pd.concat([own - shared for own, shared in both])
     return float(nearer.loc[list(RECURRENT)].to_numpy().mean()) if nearer.size else np.nan
 
@@ -193,7 +198,7 @@ def _nearer_on_own_text(table: pd.DataFrame) -> float:
 def _same_shape_on_own_text(table: pd.DataFrame) -> float:
     shapes = []
     for tagger in ("output", "input"):
-        own, shared = _both_texts(table, tagger)
+        own, shared = _likeness_on_both(table, tagger)
         if not own.size or _last(table) < 3:
             return np.nan
         shapes += [own.loc[layer].corrwith(shared.loc[layer]).min() for layer in RECURRENT]

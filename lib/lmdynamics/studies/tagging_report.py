@@ -203,11 +203,8 @@ def curves(table: pd.DataFrame, ceiling: pd.DataFrame | None = None) -> dict[str
     return {"table": true, "baselines": baselines if ceiling is None else {**baselines, "-.": ceiling}}
 
 
-def both_texts(table: pd.DataFrame, tagger: str) -> dict[str, Any]:
-    """Part `trajectories` of tasks with a text of their own: on it, and on as much of the shared one."""
-    rows = table[table["tagger"] == tagger]
-    own = rows[rows["own"] & ~rows["shared"]]
-    beside = rows[~rows["own"]].merge(own[["task", "tokens"]].drop_duplicates())
+def both_texts(own: pd.DataFrame, beside: pd.DataFrame) -> dict[str, Any]:
+    """Part `trajectories` on taggers' own texts, and beside them on the shared one, for `plots.panels`."""
     return {
         "table": beside[beside["labels"] == "true"],
         "baselines": {
