@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import Row, peak_memory, row
-from lmdynamics import interdependence
+from lmdynamics.observe import interdependence
 
 UNITS, WORDS = 400, 20  # of the layer, of a sentence
 SENTENCES, DISTANCE = 100, 10  # of a block

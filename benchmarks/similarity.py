@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import Row, peak_memory, row, seconds
-from lmdynamics.similarity import svcca
-from lmdynamics.statistics import JointMoments
+from lmdynamics.measures.moments import JointMoments
+from lmdynamics.measures.similarity import svcca
 
 TOKENS, UNITS, BLOCK = 191_000, 200, 8_192
 

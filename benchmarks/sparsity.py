@@ -7,11 +7,11 @@ import torch
 
 from benchmarks.timing import Row, peak_memory, row
 from benchmarks.training import UNITS, VOCABULARIES, our_epoch, zipfian
-from lmdynamics import gradients
-from lmdynamics.models import ModelSettings, RecurrentModel
-from lmdynamics.studies.sparsity import columns_of, measured, values_of
-from lmdynamics.training import Examples
-from lmdynamics.words import WordSums
+from lmdynamics.measures.words import WordSums
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.observe import gradients
+from lmdynamics.text.streams import Examples
+from lmthesis.chapter_6.words import columns_of, measured, values_of
 
 
 def rows() -> list[Row]:

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Row, row
-from lmdynamics import training
-from lmdynamics.models import ModelSettings, RecurrentModel
-from lmdynamics.training import Examples, TrainingSettings
+from lmdynamics.models import training
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.models.training import TrainingSettings
+from lmdynamics.text.streams import Examples
 
 VOCABULARIES = (5_000, 33_000)
 SETTINGS = TrainingSettings(learning_rate=1.0)
@@ -187,7 +188,7 @@ def bare_lstm(batches: int) -> Callable[[], None]:
 
 def plain_steps(words: int, batches: int) -> Callable[[], None]:
     ids = zipfian(words, batches)
-    inputs, targets = (training.streams(each, SETTINGS.batch) for each in (ids[:-1], ids[1:]))
+    inputs, targets = (streams.streams(each, SETTINGS.batch) for each in (ids[:-1], ids[1:]))
     embedding, lstm = nn.Embedding(words, UNITS), nn.LSTM(UNITS, UNITS, LAYERS, dropout=0.2)
     decoder, drop = nn.Linear(UNITS, words), nn.Dropout(0.2)
     parameters = [p for module in (embedding, lstm, decoder) for p in module.parameters()]

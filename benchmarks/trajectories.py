@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.similarity import usual_recipe
 from benchmarks.timing import Row, row, seconds
-from lmdynamics.similarity import svcca
-from lmdynamics.statistics import JointMoments
+from lmdynamics.measures.moments import JointMoments
+from lmdynamics.measures.similarity import svcca
 
 TOKENS, UNITS, BLOCK = 20_000, 200, 2_000
 CHECKPOINTS, TAGGERS = 9, 20

@@ -44,7 +44,7 @@ def only(table, **values):
 def one_after_another(function, arguments):
     """In this process, where shapes are checked, and on one processor, as `language_models.parallel` does."""
     # not at the top: what is imported before the tests are set up goes unchecked
-    from lmdynamics.studies import language_models
+    from lmthesis import language_models
 
     return [language_models._on_one(function, each) for each in arguments]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lmdynamics import activations
-from lmdynamics.models import ModelSettings, RecurrentModel
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.observe import activations
 
 IDS = np.random.default_rng(0).integers(0, 9, 53)
 

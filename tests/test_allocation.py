@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from lmdynamics import sparsity, training
-from lmdynamics.allocation import (
+from lmdynamics.measures import sparsity
+from lmdynamics.models import training
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.models.training import TrainingSettings
+from lmdynamics.observe.allocation import (
     GATES,
     METHODS,
     Allocation,
@@ -19,8 +22,7 @@ from lmdynamics.allocation import (
     groups,
     loss_and_gradient,
 )
-from lmdynamics.models import ModelSettings, RecurrentModel
-from lmdynamics.training import Examples, TrainingSettings
+from lmdynamics.text.streams import Examples
 
 WORDS, UNITS, BATCH = 11, 6, 4
 FIRST, SIMPSON = METHODS
@@ -277,7 +279,7 @@ def test_groups_cover_each_parameter_exactly_once(layers):
     for group in found:
         times[group.name][group.rows] += 1
     assert all((each == 1).all() for each in times.values())
-    assert list(dict.fromkeys(group.layer for group in found)) == [*model.layer_names, "decoder"]
+    assert list(dict.fromkeys(group.layer for group in found)) == [*model.layers, "decoder"]
 
 
 def test_rows_of_a_gate_are_those_that_pytorch_gives_it():

@@ -8,9 +8,9 @@ import jaxtyping
 import pytest
 import torch
 
-from lmdynamics import sparsity
-from lmdynamics.provenance import imported_modules
-from lmdynamics.studies import language_models
+from lmdynamics.ground.provenance import imported_modules
+from lmdynamics.measures import sparsity
+from lmthesis import language_models
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING, LIBRARY = ROOT / "CONTRIBUTING.md", ROOT / "lib" / "lmdynamics"

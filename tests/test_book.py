@@ -8,7 +8,8 @@ import yaml
 from conftest import ROOT, TINY
 
 from lmbook import chapters, extension
-from lmdynamics import downloads, recorded
+from lmdynamics.text import downloads
+from lmthesis import recorded
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [CONTENTS["root"], *(entry["file"] for entry in CONTENTS["chapters"])]
@@ -160,7 +161,7 @@ def test_a_run_depends_on_the_modules_that_its_chapter_imports_and_on_no_other(m
         chapters, "code_fingerprint", lambda *modules, as_imported: asked.append(set(modules)) or "x"
     )
     key(TINY)
-    assert asked == [{"lmdynamics", "lmdynamics.progress"}]
+    assert asked == [{"lmdynamics", "lmdynamics.ground.progress"}]
 
 
 TAGGING = TINY.replace("print(scale", "from lmdynamics.studies import taggers\n\nprint(scale")

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lmdynamics import claims
-from lmdynamics.claims import Claim
+from lmthesis import findings as claims
+from lmthesis.findings import Claim
 
 LAYERS = ("e", "h1", "h2")
 SEEDS, EPOCHS = range(3), range(5)

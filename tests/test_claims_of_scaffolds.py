@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmdynamics import claims
-from lmdynamics.claims import chapter_5
-from lmdynamics.decomposition import BIAS, INTERACTIONS
+from lmdynamics.observe.decomposition import BIAS, INTERACTIONS
+from lmthesis import findings as claims
+from lmthesis.chapter_5 import claims as chapter_5
 
 SEEDS, EPOCHS, LENGTHS = range(3), range(4), (2, 4, 8)
 COMPARED = (1, 3)

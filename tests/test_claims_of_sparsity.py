@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmdynamics import claims
-from lmdynamics.claims import chapter_4, chapter_5, chapter_6
+from lmthesis import findings as claims
+from lmthesis.chapter_4 import claims as chapter_4
+from lmthesis.chapter_5 import claims as chapter_5
+from lmthesis.chapter_6 import claims as chapter_6
 
 SEEDS, LAST, CONTROL, RESCALED = range(3), 4, 2, 2
 EPOCHS = range(LAST + 1)

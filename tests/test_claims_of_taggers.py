@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmdynamics import claims
+from lmthesis import findings as claims
 
 TASKS = ("UDP POS", "PTB POS", "SEM (coarse)", "SEM (fine)", "topic")
 OWN = TASKS[1:4]  # those with a text of their own

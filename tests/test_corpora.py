@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmdynamics import annotation, corpora, provenance
-from lmdynamics.annotation import Column
-from lmdynamics.corpora import PARTS, Corpus
+from lmdynamics.ground import provenance
+from lmdynamics.text import annotation, corpora
+from lmdynamics.text.annotation import Column
+from lmdynamics.text.corpora import PARTS, Corpus
 
 needs_data = pytest.mark.skipif(
     not os.environ.get("LMDYNAMICS_DATA"), reason="LMDYNAMICS_DATA names no folder of corpora"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lmdynamics import decomposition, interdependence
-from lmdynamics.decomposition import Convention, decompose
-from lmdynamics.models import ModelSettings, RecurrentModel
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.observe import decomposition, interdependence
+from lmdynamics.observe.decomposition import Convention, decompose
 
 CONVENTIONS = [
     Convention(bias=bias, interactions=interactions)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from lmdynamics import corpora, downloads
-from lmdynamics.downloads import DownloadError, Source
+from lmdynamics.text import corpora, downloads
+from lmdynamics.text.downloads import DownloadError, Source
 
 CONTENT = bytes(range(256)) * 1000
 NAME = "toy/toy.txt"

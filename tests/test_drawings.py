@@ -3,8 +3,8 @@ import pytest
 from matplotlib import colors
 from matplotlib import pyplot as plt
 
-from lmdynamics import drawings
-from lmdynamics.synthetic import Language, LanguageSettings
+from lmdynamics.text.synthetic import Language, LanguageSettings
+from lmthesis.chapter_5 import drawings
 
 
 @pytest.fixture

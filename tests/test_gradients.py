@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from lmdynamics import activations, gradients
-from lmdynamics.gradients import LOGITS, GradientError
-from lmdynamics.models import ModelSettings, RecurrentModel
-from lmdynamics.training import Examples
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.observe import activations, gradients
+from lmdynamics.observe.gradients import LOGITS, GradientError
+from lmdynamics.text.streams import Examples
 
 WORDS, UNITS, TOKENS = 7, 5, 17
 WHOLE = 10**6
@@ -106,7 +106,7 @@ def own_by_autograd(model, examples):
 
 def loss_above(model, layer, values, targets):
     """The summed loss, given what is read of a layer."""
-    for lstm in list(model.lstms)[model.layer_names.index(layer) :]:
+    for lstm in list(model.lstms)[model.layers.index(layer) :]:
         values, _ = lstm(values)
     return losses_of({LOGITS: model.decoder(values)}, targets).sum().item()
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lmdynamics import losses
-from lmdynamics.losses import IGNORED, CrossEntropy
+from lmdynamics.models import losses
+from lmdynamics.models.losses import IGNORED, CrossEntropy
 
 TOKENS, UNITS, CLASSES = 23, 6, 11
 

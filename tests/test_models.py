@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lmdynamics.models import ModelSettings, RecurrentModel
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 
 SHAPE = ModelSettings(layers=2, units=6, dropout=0.5)
 
@@ -71,7 +71,7 @@ def test_without_a_generator_nothing_is_silenced(model, inputs):
 
 
 def test_layers_are_named_from_the_bottom(model):
-    assert model.layer_names == ("e", "h1", "h2")
+    assert model.layers == ("e", "h1", "h2")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from lmdynamics.pairs import CLASSES, FEATURES, LEVELS, MOST_EDGES, REPLICATES, Pairs, PairSums
+from lmdynamics.measures.pairs import CLASSES, FEATURES, LEVELS, MOST_EDGES, REPLICATES, Pairs, PairSums
 
 DISTANCE = 4
 SUBSETS = [levels for n in range(4) for levels in combinations(LEVELS, n)]

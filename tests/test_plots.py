@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from lmdynamics import plots, word_plots
+from lmdynamics import plots
+from lmthesis.chapter_6 import figures as word_plots
 
 mpl.use("agg")
 ROWS = [

@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import minimize
 from torch.nn import functional
 
-from lmdynamics import probes
-from lmdynamics.probes import (
+from lmdynamics.measures import probes
+from lmdynamics.measures.probes import (
     Labelled,
     ProbeSettings,
     control_labels,

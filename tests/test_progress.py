@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from lmdynamics import progress
-from lmdynamics.progress import Line, Progress
+from lmdynamics.ground import progress
+from lmdynamics.ground.progress import Line, Progress
 
 
 class Terminal(io.StringIO):

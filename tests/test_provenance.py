@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lmdynamics import provenance
-from lmdynamics.provenance import code_fingerprint, imported_modules
+from lmdynamics.ground import provenance
+from lmdynamics.ground.provenance import code_fingerprint, imported_modules
 
 fingerprint = partial(code_fingerprint, as_imported=False)
 
@@ -172,9 +172,9 @@ def test_code_that_is_imported_after_an_edit_of_words_has_the_same_fingerprint(i
 
 
 def test_work_for_a_process_with_other_code_is_refused():
-    provenance.require_code(code_fingerprint("lmdynamics.paths"), "lmdynamics.paths")
+    provenance.require_code(code_fingerprint("lmdynamics.ground.paths"), "lmdynamics.ground.paths")
     with pytest.raises(RuntimeError, match=r"lmdynamics\.paths, or what it imports, was edited since"):
-        provenance.require_code("other", "lmdynamics.paths")
+        provenance.require_code("other", "lmdynamics.ground.paths")
 
 
 def test_provenance_names_versions_machine_and_date():

@@ -3,9 +3,11 @@ import json
 import pandas as pd
 import pytest
 
-from lmdynamics import claims, recorded, settings
-from lmdynamics.recorded import RESULTS, Text
-from lmdynamics.studies import chapter_5
+from lmthesis import findings as claims
+from lmthesis import recorded
+from lmthesis import scales as settings
+from lmthesis.chapter_5 import study as chapter_5
+from lmthesis.recorded import RESULTS, Text
 
 HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 
@@ -13,7 +15,7 @@ HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 @pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
 def test_recorded_tables_still_decide_every_claim_of_their_study(home):
     about = json.loads((home / "about.json").read_text())
-    study, size, *options = about["command"].split()[3:]  # python -m lmdynamics.recorded
+    study, size, *options = about["command"].split()[3:]  # python -m lmthesis.recorded
     corpus, articles = (
         dict(zip(options[::2], options[1::2], strict=True)).get(f"--{name}") for name in Text._fields
     )
@@ -63,7 +65,7 @@ def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
     said = chapter_5.recorded_by(found.about)
     assert "Models of wikitext-2, its first 150 articles, 3 epochs, seeds 0, 1, 2" in said
     assert f"measured on 15,000 tokens of ewt, {found.about['date'][:10]}" in said
-    assert said.endswith("`python -m lmdynamics.recorded chapter_5 demo --corpus ewt --articles 150`.")
+    assert said.endswith("`python -m lmthesis.recorded chapter_5 demo --corpus ewt --articles 150`.")
 
 
 def test_a_study_on_the_corpus_of_its_scale_is_named_by_the_scale_alone(measured, monkeypatch, tmp_path):
@@ -73,7 +75,7 @@ def test_a_study_on_the_corpus_of_its_scale_is_named_by_the_scale_alone(measured
     assert measured == [settings.SMOKE]
     found = recorded.load("chapter_5", "smoke", tmp_path)
     assert "rule" in found.tables
-    assert found.about["command"] == "python -m lmdynamics.recorded chapter_5 smoke"
+    assert found.about["command"] == "python -m lmthesis.recorded chapter_5 smoke"
 
 
 def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, monkeypatch, tmp_path):
@@ -109,7 +111,7 @@ def test_a_study_that_was_not_recorded_is_an_error_that_names_the_whole_command(
 
 def test_all_of_a_corpus_is_said_to_be_all_of_it():
     about = {
-        "command": "python -m lmdynamics.recorded chapter_5 thesis",
+        "command": "python -m lmthesis.recorded chapter_5 thesis",
         "settings": {
             "name": "thesis",
             "seeds": [0, 1],
@@ -127,7 +129,7 @@ def test_all_of_a_corpus_is_said_to_be_all_of_it():
     said = chapter_5.recorded_by(about)
     assert "wikitext-2, all of it, 50 epochs" in said
     assert "all tokens of ewt, 2026-01-02" in said
-    assert said.endswith("Again: `python -m lmdynamics.recorded chapter_5 thesis`.")
+    assert said.endswith("Again: `python -m lmthesis.recorded chapter_5 thesis`.")
 
 
 def test_shares_of_edges_found_are_means_over_seeds():

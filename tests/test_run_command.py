@@ -10,7 +10,7 @@ from conftest import TINY
 from lmbook import chapters, parameters
 from lmbook.__main__ import _absolute, main
 from lmbook.following import following
-from lmdynamics import progress
+from lmdynamics.ground import progress
 
 DECLARED = """
 scale: Literal["smoke", "demo"] = "demo"  # how large

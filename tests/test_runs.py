@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from lmdynamics import runs
-from lmdynamics.models import ModelSettings
-from lmdynamics.runs import Run, RunError, RunSettings
-from lmdynamics.training import Examples, Parts, TrainingError, TrainingSettings
+from lmdynamics.models import runs
+from lmdynamics.models.recurrent import ModelSettings
+from lmdynamics.models.runs import Run, RunError, RunSettings
+from lmdynamics.models.training import TrainingError, TrainingSettings
+from lmdynamics.text.streams import Examples, Parts
 
 WORDS = [f"word{n}" for n in range(20)]
 SETTINGS = RunSettings(

@@ -9,16 +9,19 @@ import torch
 from conftest import never, one_after_another, only
 from torch import nn
 
-from lmdynamics import decomposition, interdependence, runs, settings, training
-from lmdynamics import tables as tables_on_disk
-from lmdynamics.decomposition import Convention
-from lmdynamics.models import ModelSettings, RecurrentModel
-from lmdynamics.runs import Run
-from lmdynamics.settings import ScaffoldSettings
-from lmdynamics.studies import chapter_5, scaffolds
-from lmdynamics.studies.scaffolds import Key
-from lmdynamics.synthetic import CONTEXT, Language, LanguageSettings
-from lmdynamics.training import TrainingSettings
+from lmdynamics.ground import grid as tables_on_disk
+from lmdynamics.models import runs, training
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.models.runs import Run
+from lmdynamics.models.training import TrainingSettings
+from lmdynamics.observe import decomposition, interdependence
+from lmdynamics.observe.decomposition import Convention
+from lmdynamics.text.synthetic import CONTEXT, Language, LanguageSettings
+from lmthesis import scales as settings
+from lmthesis.chapter_5 import scaffolds
+from lmthesis.chapter_5 import study as chapter_5
+from lmthesis.chapter_5.scaffolds import Key
+from lmthesis.scales import ScaffoldSettings
 
 UNITS = 8
 EPOCHS = 2

@@ -14,8 +14,8 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from statsmodels.multivariate.cancorr import CanCorr
 
-from lmdynamics.similarity import canonical_correlations, cca, cka, directions, pwcca, rsa, svcca
-from lmdynamics.statistics import JointMoments
+from lmdynamics.measures.moments import JointMoments
+from lmdynamics.measures.similarity import canonical_correlations, cca, cka, directions, pwcca, rsa, svcca
 
 with warnings.catch_warnings():  # their imports warn of their own old habits
     warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lmdynamics.sparsity import MEASURES, SHARE, chi, gini, hoyer, norms, spare_units
+from lmdynamics.measures.sparsity import MEASURES, SHARE, chi, gini, hoyer, norms, spare_units
 
 each = pytest.mark.parametrize("measure", MEASURES.values(), ids=list(MEASURES))
 in_float32_and_64 = pytest.mark.parametrize(

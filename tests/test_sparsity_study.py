@@ -10,13 +10,19 @@ import torch
 from conftest import only
 from torch import nn
 
-from lmdynamics import claims, gradients, recorded, settings, sparsity, training, words
-from lmdynamics.allocation import allocations, by_unit, loss_and_gradient
-from lmdynamics.gradients import GradientError
-from lmdynamics.runs import Run
-from lmdynamics.studies import allocation, chapter_6
-from lmdynamics.studies import sparsity as study
-from lmdynamics.training import Examples
+from lmdynamics.measures import sparsity, words
+from lmdynamics.models import training
+from lmdynamics.models.runs import Run
+from lmdynamics.observe import gradients
+from lmdynamics.observe.allocation import allocations, by_unit, loss_and_gradient
+from lmdynamics.observe.gradients import GradientError
+from lmdynamics.text.streams import Examples
+from lmthesis import findings as claims
+from lmthesis import recorded
+from lmthesis import scales as settings
+from lmthesis.chapter_6 import loss_changes as allocation
+from lmthesis.chapter_6 import study as chapter_6
+from lmthesis.chapter_6 import words as study
 
 SMALL = chapter_6.varied(settings.SMOKE, epochs=2)
 MAIN, SHUFFLED, NARROW = study.MAIN, study.SHUFFLED, "20 units"
@@ -308,7 +314,7 @@ def test_the_sample_is_text_that_the_steps_do_not_read(batch, back, steps, size)
     sample = allocation.elsewhere(examples, own, how)
     assert len(sample.inputs) == size // batch * batch
     np.testing.assert_array_equal(sample.inputs + 1, sample.targets)
-    read = training.streams(examples.inputs, batch)[: steps * back].flatten().tolist()
+    read = streams.streams(examples.inputs, batch)[: steps * back].flatten().tolist()
     assert not set(read) & set(sample.inputs.tolist())
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmdynamics.statistics import JointMoments, TwoViews
+from lmdynamics.measures.moments import JointMoments, TwoViews
 
 WIDTHS = {"a": 3, "b": 5, "c": 2}
 
@@ -77,7 +77,7 @@ def test_any_cut_and_any_order_of_merging_give_the_same_moments(bounds, split, s
 def test_a_block_larger_than_the_room_is_cut(monkeypatch):
     blocks = blocks_of(1000)
     whole = summed(blocks)
-    monkeypatch.setattr("lmdynamics.statistics._ROOM", 70)
+    monkeypatch.setattr("lmdynamics.measures.moments._ROOM", 70)
     assert_equal(summed(blocks)["a", "b"], whole["a", "b"])
 
 

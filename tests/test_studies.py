@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from conftest import only
 
-from lmdynamics import activations, recorded, settings, similarity
-from lmdynamics.studies import language_models
-from lmdynamics.studies import similarity as study_of_similarity
+from lmdynamics.measures import similarity
+from lmdynamics.observe import activations
+from lmthesis import language_models, recorded
+from lmthesis import scales as settings
+from lmthesis.chapter_4 import layers as study_of_similarity
 
 SMALL = language_models.varied(settings.SMOKE, epochs=2)
 

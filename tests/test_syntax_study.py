@@ -11,17 +11,21 @@ import torch
 from conftest import never, one_after_another, only
 from scipy import stats
 
-from lmdynamics import corpora, interdependence, runs, settings, training, trees
-from lmdynamics import tables as tables_on_disk
-from lmdynamics.annotation import Column
-from lmdynamics.corpora import Corpus
-from lmdynamics.decomposition import Convention
-from lmdynamics.models import ModelSettings, RecurrentModel
-from lmdynamics.pairs import CLASSES, FEATURES
-from lmdynamics.settings import CorpusSettings, EnglishSettings
-from lmdynamics.studies import syntax
-from lmdynamics.training import TrainingSettings
-from lmdynamics.vocabulary import Vocabulary, prepare
+from lmdynamics.ground import grid as tables_on_disk
+from lmdynamics.measures import trees
+from lmdynamics.measures.pairs import CLASSES, FEATURES
+from lmdynamics.models import runs, training
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.models.training import TrainingSettings
+from lmdynamics.observe import interdependence
+from lmdynamics.observe.decomposition import Convention
+from lmdynamics.text import corpora
+from lmdynamics.text.annotation import Column
+from lmdynamics.text.corpora import Corpus
+from lmdynamics.text.vocabulary import CorpusSettings, Vocabulary, prepare
+from lmthesis import scales as settings
+from lmthesis.chapter_5 import english as syntax
+from lmthesis.scales import EnglishSettings
 
 EPOCHS = 1
 DISTANCE = 5

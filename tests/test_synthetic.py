@@ -9,7 +9,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmdynamics.synthetic import CONTEXT, Language, LanguageSettings
+from lmdynamics.text.synthetic import CONTEXT, Language, LanguageSettings
 
 SMALL = LanguageSettings(types=12, tokens=3_000, rules=60, length=3, phrases=10, repetitions=15)
 

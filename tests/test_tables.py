@@ -2,10 +2,10 @@ import pandas as pd
 import pytest
 from conftest import never
 
-from lmdynamics import tables
+from lmdynamics.ground import grid as tables
 
 TABLE = pd.DataFrame({"epoch": [0, 1], "svcca": [0.25, 1.0]})
-CODE = "lmdynamics.tables"
+CODE = "lmdynamics.ground.grid"
 
 
 def test_a_table_is_computed_once_for_what_it_depends_on(tmp_path):

@@ -5,10 +5,11 @@ import os
 import numpy as np
 import pytest
 
-from lmdynamics import corpora, downloads, tagged
-from lmdynamics.corpora import PARTS
-from lmdynamics.downloads import DownloadError, Source
-from lmdynamics.vocabulary import split
+from lmdynamics.text import corpora, downloads
+from lmdynamics.text import treebanks as tagged
+from lmdynamics.text.corpora import PARTS
+from lmdynamics.text.downloads import DownloadError, Source
+from lmdynamics.text.vocabulary import split
 
 needs_data = pytest.mark.skipif(
     not os.environ.get("LMDYNAMICS_DATA"), reason="LMDYNAMICS_DATA names no folder of corpora"

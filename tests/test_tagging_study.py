@@ -6,9 +6,17 @@ import pytest
 import torch
 from conftest import only
 
-from lmdynamics import activations, claims, plots, recorded, settings, similarity
-from lmdynamics.studies import chapter_4, language_models, probing, taggers, tagging, tagging_report
-from lmdynamics.studies.taggers import Key
+from lmdynamics import plots
+from lmdynamics.measures import similarity
+from lmdynamics.observe import activations
+from lmthesis import findings as claims
+from lmthesis import language_models, recorded
+from lmthesis import scales as settings
+from lmthesis.chapter_4 import page as tagging_report
+from lmthesis.chapter_4 import probing, taggers
+from lmthesis.chapter_4 import study as chapter_4
+from lmthesis.chapter_4 import trajectories as tagging
+from lmthesis.chapter_4.taggers import Key
 
 SMALL = replace(
     language_models.varied(settings.SMOKE, epochs=2, tagger_epochs=1),

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from lmdynamics import corpora, settings, tasks, vocabulary
-from lmdynamics.annotation import Column
-from lmdynamics.corpora import Corpus
-from lmdynamics.downloads import DownloadError
-from lmdynamics.settings import CorpusSettings, TaskSettings
-from lmdynamics.tasks import Task
+from lmdynamics.text import corpora, tasks, vocabulary
+from lmdynamics.text.annotation import Column
+from lmdynamics.text.corpora import Corpus
+from lmdynamics.text.downloads import DownloadError
+from lmdynamics.text.tasks import Task, TaskSettings
+from lmdynamics.text.vocabulary import CorpusSettings
+from lmthesis import scales as settings
 
 SENTENCES, ARTICLES = 20, 4
 TEXT = CorpusSettings(min_count=1, drop_rare_sentences=False)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmdynamics import corpora
-from lmdynamics.trees import CLOSED, OPEN, edge_distances
+from lmdynamics.measures.trees import CLOSED, OPEN, edge_distances
+from lmdynamics.text import corpora
 
 needs_data = pytest.mark.skipif(
     not os.environ.get("LMDYNAMICS_DATA"), reason="LMDYNAMICS_DATA names no folder of corpora"

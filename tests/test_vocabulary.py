@@ -3,10 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmdynamics import vocabulary
-from lmdynamics.corpora import Corpus
-from lmdynamics.settings import CorpusSettings
-from lmdynamics.vocabulary import Vocabulary, prepare
+from lmdynamics.text import vocabulary
+from lmdynamics.text.corpora import Corpus
+from lmdynamics.text.vocabulary import CorpusSettings, Vocabulary, prepare
 
 ALL = CorpusSettings(min_count=1, drop_rare_sentences=False)
 

@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
-from lmdynamics import corpora, wikipedia
-from lmdynamics.wikipedia import Document, clean
+from lmdynamics.text import corpora, wikipedia
+from lmdynamics.text.wikipedia import Document, clean
 
 PAGE = "<page><title>{}</title><ns>{}</ns>{}<revision><text>{}</text></revision></page>"
 

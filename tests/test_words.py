@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmdynamics.words import REPLICATES, WordSums, correlations, majority, matched, occurrences
+from lmdynamics.measures.words import REPLICATES, WordSums, correlations, majority, matched, occurrences
 
 WORDS, COLUMNS = 9, ("chi", "gini", "norm")
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lmbook import chapters, extension, parameters
-from lmdynamics import corpora
+from lmdynamics.text import corpora
 
 
 def main(arguments: list[str] | None = None) -> int:

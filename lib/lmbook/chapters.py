@@ -29,8 +29,8 @@ from papermill.translators import PythonTranslator, papermill_translators
 
 from lmbook import parameters as declarations
 from lmbook.following import following
-from lmdynamics.downloads import DownloadError
-from lmdynamics.provenance import code_fingerprint, imported_modules, with_imports
+from lmdynamics.ground.provenance import code_fingerprint, imported_modules, with_imports
+from lmdynamics.text.downloads import DownloadError
 
 CACHE = "LMDYNAMICS_CACHE"
 SCALE = "LMBOOK_SCALE"
@@ -109,7 +109,7 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
         "cells": sources,
         "parameters": parameters,
         "library": code_fingerprint(*imported, as_imported=False),  # a kernel imports it anew
-        "recorded": _recorded() if "lmdynamics.recorded" in imported else None,
+        "recorded": _recorded() if "lmthesis.recorded" in imported else None,
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
@@ -191,8 +191,8 @@ def environment(root: Path) -> Iterator[None]:
 def _place(notebook: NotebookNode, under: str, root: Path) -> Path:
     """Return the file of a run; its name ends in the corpora at hand that a chapter with tasks would miss."""
     found = []
-    if "lmdynamics.tasks" in with_imports(*_imports([cell.source for cell in code_cells(notebook)])):
-        from lmdynamics import corpora, tasks  # takes seconds, and few chapters need it
+    if "lmdynamics.text.tasks" in with_imports(*_imports([cell.source for cell in code_cells(notebook)])):
+        from lmdynamics.text import corpora, tasks
 
         with environment(root), suppress(DownloadError):  # where there is no such folder, cells say so
             found = [name for name in tasks.CORPORA if corpora.at_hand(name)]
@@ -201,7 +201,7 @@ def _place(notebook: NotebookNode, under: str, root: Path) -> Path:
 
 def _recorded() -> list[str]:
     """Digests of all recorded results."""
-    from lmdynamics.recorded import RESULTS  # takes seconds, and few chapters need it
+    from lmthesis.recorded import RESULTS
 
     files = sorted(path for path in RESULTS.rglob("*") if path.is_file())
     return [hashlib.sha256(path.name.encode() + path.read_bytes()).hexdigest() for path in files]

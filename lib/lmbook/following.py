@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmdynamics import progress
+from lmdynamics.ground import progress
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from plotly.subplots import make_subplots
 
-from lmdynamics.claims import half_interval
-from lmdynamics.probes import RANDOM
+from lmdynamics.measures.bootstrap import half_interval
+from lmdynamics.measures.probes import RANDOM
 
 Line = Literal["-", "--", ":", "-."]
 """Solid for what is measured, dashed and dotted for what it is compared with."""

@@ -1,0 +1,574 @@
+"""What a number depends on: the code that computes it, the versions it ran with, the machine.
+
+The fingerprint of a function covers the function and every definition that it reaches: functions, classes and
+constants that it names, those that these name, and so on, within the packages that are *tracked* (this library
+and every package whose functions were asked about). Annotations count as names: the methods of an argument are
+reached through its type. Code is compared by meaning: comments, formatting and docstrings are left out, so that
+only an edit that can change a number changes its fingerprint. Code is read, never run. A module that is used as
+a value, or a package whose `__path__` is asked for, counts whole. What is built at run time from a string
+(`importlib.import_module`, `globals()["name"]`) is not seen.
+
+When a file is edited, a process goes on with the code that it imported. So the files of a package are read when
+it is first tracked, and a fingerprint is of that code; a module that is imported later must still be what was
+read.
+"""
+
+import ast
+import datetime
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_NEVER_IN_A_NUMBER = {
+    "lmdynamics.ground.progress"
+}  # shows how far the work is; an edit of it re-runs nothing
+_FOLDERS: dict[str, Path] = {}
+"""Folder of each tracked package."""
+_SOURCES: dict[Path, str] = {}
+"""Its files as they were when it was first tracked."""
+_IMPORTS: dict[str, object] = {}
+"""The spec of each module imported by then; it is another one after each import."""
+_VERSIONS = ("lmdynamics", "numpy", "scipy", "spacy", "torch")
+_ARRAYS = re.compile(r"(Float|Int|UInt|Bool|Num|Shaped)\d*")
+"""Names of jaxtyping's arrays."""
+_WHOLE = "*"
+"""In place of a definition's name: all of a module."""
+
+
+class Definition(NamedTuple):
+    """What a module defines at its top level, by name."""
+
+    module: str
+    name: str
+
+
+def track(package: str) -> None:
+    """Count the code of a package, besides this library's own, among what numbers depend on.
+
+    Raises
+    ------
+    ValueError
+        If there is no such package.
+    """
+    if package in _FOLDERS:
+        return
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"need the name of a package or module in files, got {package!r}")
+    origin = Path(spec.origin)
+    _FOLDERS[package] = origin.parent if origin.name == "__init__.py" else origin
+    paths = [origin] if origin.name != "__init__.py" else list(origin.parent.rglob("[!.]*.py"))
+    _SOURCES.update({path: path.read_text(encoding="utf-8") for path in paths})
+    _IMPORTS.update(
+        {
+            name: getattr(module, "__spec__", None)
+            for name, module in sys.modules.items()
+            if name.split(".")[0] == package
+        }
+    )
+
+
+def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) -> str:
+    """Fingerprint of some code and of every definition that it reaches.
+
+    Parameters
+    ----------
+    code
+        Functions or classes of modules in files; dotted names of modules, which count whole. Their order does
+        not matter.
+    as_imported
+        Whether code counts as this process imported it; False for the files as they are, which a process that
+        begins now imports.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; the same until an edit changes what the code does.
+
+    Raises
+    ------
+    RuntimeError
+        If code counts as imported, and a module was edited after its package was tracked and before it was
+        imported.
+    ValueError
+        If there is no such module, or a function is not defined at the top level of one.
+    """
+    return _digest(reached(*code, as_imported=as_imported), as_imported=as_imported)
+
+
+def text_fingerprint(source: str) -> str:
+    """Fingerprint of all that some source text reaches in tracked packages, as their files are.
+
+    Parameters
+    ----------
+    source
+        Python source, such as a chapter's code cells joined by newlines.
+    """
+    code = _Code("", source, is_package=False)
+    return _digest(_closure(code.all_references(), as_imported=False), as_imported=False)
+
+
+def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[Definition]:
+    """Return every definition that some code reaches, itself included. Arguments as of `code_fingerprint`."""
+    wanted = [_definition(each) for each in code]
+    for module, name in wanted:
+        found = _code(module, as_imported)
+        if name != _WHOLE and name not in found.statements:
+            raise ValueError(
+                f"{module} defines no {name!r} at its top level; define it there, by a statement"
+            )
+    return _closure(wanted, as_imported=as_imported)
+
+
+def require_code(fingerprint: str, function: Callable[..., Any]) -> None:
+    """Refuse to go on where this process imported other code than the one that asks it for work.
+
+    Raises
+    ------
+    RuntimeError
+        If `code_fingerprint(function)` is another than the fingerprint.
+    """
+    if code_fingerprint(function) != fingerprint:
+        raise _edited(f"{function.__module__}.{function.__qualname__}, or what it needs,")
+
+
+def imported_modules(source: str, *, package: str = "") -> set[str]:
+    """Return the modules of tracked packages that some source text imports itself, anywhere in it.
+
+    Parameters
+    ----------
+    source
+        Python source: a module's, or a chapter's code cells joined by newlines.
+    package
+        The package that the source is in, from which its relative imports start.
+    """
+    found: set[str] = set()
+    for node in ast.walk(_parsed(source)):
+        for dotted, name in _imported(node, package).values():
+            joined = f"{dotted}.{name}" if name else dotted
+            found.add(joined if _path(joined) else dotted)
+    return {name for name in found if _path(name) is not None}
+
+
+def provenance() -> dict[str, str]:
+    """Return versions, machine and date (UTC, to the second), to be kept beside a recorded result."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        **{name: found for name in _VERSIONS if (found := _version(name))},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "accelerator": _accelerator(),
+    }
+
+
+def _definition(code: Callable[..., Any] | str) -> Definition:
+    if isinstance(code, str):
+        module, name = code, _WHOLE
+    else:
+        module, name = code.__module__, code.__qualname__
+    top = module.split(".")[0]
+    try:
+        track(top)
+    except (ValueError, ImportError) as error:
+        raise ValueError(
+            f"need code of a module in a file, got {name!r} of {module!r}; put it into a module that is imported"
+        ) from error
+    if _path(module) is None:
+        raise ValueError(f"need the name of a module of {top}, such as {top}, got {module!r}")
+    if name != _WHOLE and "." in name:
+        raise ValueError(f"need a function at the top level of {module}, got {name}; move it there")
+    return Definition(module, name)
+
+
+def _digest(definitions: Iterable[Definition], *, as_imported: bool) -> str:
+    digest = hashlib.sha256()
+    for module, name in sorted(definitions):
+        digest.update(f"{module}:{name}\n{_code(module, as_imported).essence(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _closure(wanted: Iterable[Definition], *, as_imported: bool) -> set[Definition]:
+    """Those definitions and all that they reach."""
+    found: set[Definition] = set()
+    waiting = list(wanted)
+    while waiting:
+        module, name = waiting.pop()
+        if module in _NEVER_IN_A_NUMBER:
+            continue
+        code = _code(module, as_imported)
+        names = [*code.statements, ""] if name == _WHOLE else [name, ""]  # "": statements that bind no name
+        for each in (Definition(module, each) for each in names):
+            if each not in found and each.name in code.statements:
+                found.add(each)
+                waiting += code.references(each.name)
+        if name != _WHOLE and name not in code.statements:
+            waiting += code.behind(name)
+    return found
+
+
+@dataclass(eq=False)
+class _Code:
+    """The source of one module, by definition."""
+
+    module: str
+    source: str
+    is_package: bool
+    statements: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    """By the name that they bind; under the empty name those that bind none."""
+    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By alias: module, and the name in it, empty for the module itself."""
+    _essences: dict[str, str] = field(default_factory=dict)
+    _references: dict[str, list[Definition]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._take(_parsed(self.source).body)
+
+    def _take(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                self.imports |= _imported(statement, self.package)
+            elif _is_type_checking(statement):
+                self._take(statement.body)  # type: ignore[attr-defined]
+            elif not _is_text(statement):
+                bound = _bound(statement)
+                for name in bound or ("",):
+                    self.statements.setdefault(name, []).append(statement)
+                for node in ast.walk(statement):  # such as in `try` at the top level
+                    if bound and not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                        self.imports |= _imported(node, self.package)
+
+    @property
+    def package(self) -> str:
+        """Where relative imports start."""
+        return self.module if self.is_package else self.module.rpartition(".")[0]
+
+    def essence(self, name: str) -> str:
+        """The statements of a name without comments, formatting and docstrings."""
+        if name not in self._essences:
+            self._essences[name] = "\n".join(map(_unparsed, self.statements[name]))
+        return self._essences[name]
+
+    def references(self, name: str) -> list[Definition]:
+        """The definitions that those of a name use themselves."""
+        if name not in self._references:
+            uses = _Uses(self)
+            for statement in self.statements[name]:
+                uses.visit(statement)
+            self._references[name] = list(dict.fromkeys(uses.found))
+        return self._references[name]
+
+    def all_references(self) -> list[Definition]:
+        """All that the module uses, and what it only imports."""
+        found = [each for name in self.statements for each in self.references(name)]
+        return found + [each for name in self.imports for each in self.behind(name)]
+
+    def behind(self, name: str) -> list[Definition]:
+        """What a name stands for that the module does not define itself: what it imports under that name."""
+        return _resolved(self.imports[name], ()) if name in self.imports else []
+
+
+class _Uses(ast.NodeVisitor):
+    """Finds the definitions that code uses; local names hide those of the module."""
+
+    def __init__(self, code: _Code) -> None:
+        self.code, self.found = code, []  # type: tuple[_Code, list[Definition]]
+        self.scopes: list[dict[str, tuple[str, str] | None]] = []
+        """Names bound in each function around, by what they were imported from; None for values."""
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._use(node.id, ())
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        attributes, below = [node.attr], node.value
+        while isinstance(below, ast.Attribute):
+            attributes.append(below.attr)
+            below = below.value
+        if isinstance(below, ast.Name):
+            self._use(below.id, tuple(reversed(attributes)))
+        else:
+            self.visit(below)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._annotation(node.annotation)
+        if node.value:
+            self.visit(node.value)
+
+    def _annotation(self, node: ast.expr) -> None:
+        """An annotation, which may stand in quotes; axes of arrays do so too, and name nothing."""
+        match node:
+            case ast.Constant(str() as text):
+                with suppress(SyntaxError):
+                    self.visit(ast.parse(text, mode="eval").body)
+            case ast.Subscript(ast.Name(name) as kind, slice=inner) if _ARRAYS.fullmatch(name):
+                self.visit(kind)
+                self.visit(inner)
+            case ast.Subscript(kind, slice=inner):
+                self.visit(kind)
+                self._annotation(inner)
+            case ast.BinOp(left, _, right):
+                self._annotation(left)
+                self._annotation(right)
+            case ast.Tuple(parts) | ast.List(parts):
+                for part in parts:
+                    self._annotation(part)
+            case _:
+                self.visit(node)
+
+    def _use(self, name: str, attributes: tuple[str, ...]) -> None:
+        for scope in reversed(self.scopes):
+            if name in scope:
+                root = scope[name]
+                if root:
+                    self.found += _resolved(root, attributes)
+                return
+        if name in self.code.statements:
+            self.found.append(Definition(self.code.module, name))
+        elif name in self.code.imports:
+            self.found += _resolved(self.code.imports[name], attributes)
+
+    def _within(self, node: ast.AST, parts: Iterable[ast.AST]) -> None:
+        self.scopes.append(_local_names(node, self.code.package))
+        for part in parts:
+            self.visit(part)
+        self.scopes.pop()
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        around = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        arguments += [each for each in (node.args.vararg, node.args.kwarg) if each]
+        for each in around:  # evaluated where the function is defined
+            self.visit(each)
+        for note in (*(each.annotation for each in arguments), node.returns):
+            if note:
+                self._annotation(note)
+        self._within(node, (statement for statement in node.body if not _is_text(statement)))
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        for each in (*node.args.defaults, *(d for d in node.args.kw_defaults if d)):
+            self.visit(each)
+        self._within(node, [node.body])
+
+    def _comprehension(self, node: ast.AST) -> None:
+        self._within(node, ast.iter_child_nodes(node))
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+
+
+def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | None]:
+    """Names that a function, lambda or comprehension binds itself."""
+    found: dict[str, tuple[str, str] | None] = {}
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        found |= {each.arg: None for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+    elsewhere: set[str] = set()
+    waiting = list(ast.iter_child_nodes(node))
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, ast.Global):
+            elsewhere |= set(each.names)
+        elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store | ast.Del):
+            found.setdefault(each.id, None)
+        elif isinstance(each, ast.Import | ast.ImportFrom):
+            found |= _imported(each, package) or {
+                (alias.asname or alias.name.split(".")[0]): None for alias in each.names
+            }
+        elif (isinstance(each, ast.ExceptHandler) and each.name) or isinstance(
+            each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        ):
+            found.setdefault(each.name, None)
+        if not isinstance(each, _SCOPES):
+            waiting += ast.iter_child_nodes(each)
+    return {name: root for name, root in found.items() if name not in elsewhere}
+
+
+_SCOPES = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
+
+
+def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
+    """What an import statement binds of tracked packages: by alias, module and name in it."""
+    if isinstance(node, ast.Import):
+        return {
+            alias.asname or alias.name.split(".")[0]: (
+                alias.name if alias.asname else alias.name.split(".")[0],
+                "",
+            )
+            for alias in node.names
+            if _is_tracked(alias.name)
+        }
+    if isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        if _is_tracked(base):
+            return {alias.asname or alias.name: (base, alias.name) for alias in node.names}
+    return {}
+
+
+def _resolved(root: tuple[str, str], attributes: tuple[str, ...]) -> list[Definition]:
+    """The definitions that a name stands for, with the attributes asked of it."""
+    module, name = root
+    path = [*([name] if name else []), *attributes]
+    while path and _path(f"{module}.{path[0]}") is not None:
+        module = f"{module}.{path.pop(0)}"
+    if (path and path[0] == "__path__") or (not path and _is_package(module)):
+        return [Definition(each, _WHOLE) for each in _below(module)]
+    if not path or path[0] == _WHOLE:  # a module as a value; all of its names
+        return [Definition(module, _WHOLE)]
+    return [Definition(module, path[0])]
+
+
+def _below(package: str) -> Iterator[str]:
+    """Yield a module, and all modules in it where it is a package."""
+    yield package
+    folder = _FOLDERS[package.split(".")[0]].joinpath(*package.split(".")[1:])
+    if folder.is_dir():
+        for path in sorted(folder.rglob("[!.]*.py")):
+            parts = [*path.relative_to(folder).with_suffix("").parts]
+            if parts != ["__init__"]:
+                yield ".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)])
+
+
+def _bound(statement: ast.stmt) -> list[str]:
+    """Names that a statement at the top level binds."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Expr):
+        return []
+    names = [
+        node.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+    names += [node.name for node in ast.walk(statement) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return list(dict.fromkeys(names))
+
+
+def _is_type_checking(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.If)
+        and isinstance(statement.test, ast.Name)
+        and statement.test.id == "TYPE_CHECKING"
+    )
+
+
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def _code(module: str, as_imported: bool) -> _Code:
+    source = _imported_source(module) if as_imported else _source(module)
+    return _code_of(module, source, _is_package(module), tuple(sorted(_FOLDERS)))
+
+
+@cache
+def _code_of(module: str, source: str, is_package: bool, tracked: tuple[str, ...]) -> _Code:
+    return _Code(module, source, is_package)
+
+
+def _is_tracked(name: str) -> bool:
+    return name.split(".")[0] in _FOLDERS
+
+
+def _path(name: str) -> Path | None:
+    """Return the file of a module of a tracked package, None where there is no such module."""
+    top, *below = name.split(".")
+    folder = _FOLDERS.get(top)
+    if folder is None or (below and folder.suffix == ".py"):
+        return None
+    if folder.suffix == ".py":
+        return folder
+    stem = folder.joinpath(*below)
+    candidates = (stem.with_suffix(".py"), stem / "__init__.py") if below else (stem / "__init__.py",)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _is_package(name: str) -> bool:
+    path = _path(name)
+    return path is not None and path.name == "__init__.py"
+
+
+def _imported_source(name: str) -> str:
+    """Return the source of a module as this process imported it, or as its file is where it did not."""
+    path, module = _file(name), sys.modules.get(name)
+    if module is None:
+        return _source(name)
+    if module.__spec__ is not _IMPORTS.get(name):  # imported after its package was tracked, or once more
+        if path not in _SOURCES or _whole(_source(name)) != _whole(_SOURCES[path]):
+            raise _edited(name)
+        _IMPORTS[name] = module.__spec__
+    return _SOURCES[path]
+
+
+def _source(name: str) -> str:
+    return _file(name).read_text(encoding="utf-8")
+
+
+def _file(name: str) -> Path:
+    path = _path(name)
+    if path is None:
+        raise ValueError(f"need the name of a module of {name.split('.')[0]}, got {name!r}")
+    return path
+
+
+def _edited(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"{what} was edited since this process began, and numbers need the code of one moment; "
+        "restart the process (of a notebook, the kernel)"
+    )
+
+
+@cache
+def _whole(source: str) -> str:
+    return _unparsed(ast.parse(source))
+
+
+def _unparsed(tree: ast.AST) -> str:
+    """Return code without comments, formatting and docstrings."""
+    return ast.unparse(_WithoutDocstrings().visit(ast.parse(ast.unparse(tree))))
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
+        return super().generic_visit(node)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    # A docstring, or a bare string under a dataclass field: neither does anything.
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _accelerator() -> str:
+    import torch  # takes seconds, and the fingerprints above do not need it
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+track(__name__.split(".")[0])

@@ -1,0 +1,1 @@
+"""Numbers from arrays: similarity, sparsity, probes, sums over words, pairs and trees."""

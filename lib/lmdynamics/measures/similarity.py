@@ -1,0 +1,412 @@
+"""How similar two views of the same tokens are: CCA, SVCCA, PWCCA, CKA and RSA.
+
+Every measure takes two arrays, tokens × units with row i the same token in both, or what
+`statistics.JointMoments` has summed of two views: ``svcca(x, y)`` or ``svcca(moments["early", "late"])``.
+Both give the same number. RSA alone needs the arrays.
+
+All but RSA centre each unit about its mean over tokens; all compute in float64. Canonical correlations are
+read from covariances, where a direction counts as absent if its variance is below 1e-12 of the largest: what
+float64 products cannot tell from none. Duplicated, combined and constant units therefore change nothing. A
+unit counts as constant if its standard deviation is below 1e-12 of its mean. What rounding lifts above 1 is
+set to 1.
+
+*Chance* is what unrelated Gaussian views score. It depends on widths and tokens, so compare values at equal
+numbers of both only.
+"""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial.distance import pdist
+from scipy.stats import rankdata
+from torch import Tensor
+
+from lmdynamics.measures.moments import Block, JointMoments, Moments, TwoViews, aligned
+
+Rule = Literal["variance", "singular_values"]
+Distance = Literal["euclidean", "correlation", "cosine"]
+
+_ABSENT = 1e-12
+_MOST_TOKENS = 10_000  # RSA then compares 50 million pairs, 400 MB a side
+
+
+def canonical_correlations(x: Block | TwoViews, y: Block | None = None) -> Float[Tensor, " directions"]:
+    """Correlations of the canonical directions, largest first.
+
+    Unchanged by shifts and by any invertible linear map of either side.
+
+    Parameters
+    ----------
+    x, y
+        Two arrays; or the moments of two views, as `x` alone.
+
+    Returns
+    -------
+    Float[Tensor, " directions"]
+        As many as the lower of the two ranks, each in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If rows do not align, a value is not finite, a side does not vary, or a side has at least as many
+        units as there are tokens, where all correlations can be 1 whatever the data.
+
+    References
+    ----------
+    Hotelling 1936; from orthonormal bases as in Björck and Golub 1973.
+    """
+    views = _for_correlation(x, y)
+    return _canonical(views, _whitening(views.x), _whitening(views.y)).correlations
+
+
+def cca(x: Block | TwoViews, y: Block | None = None) -> float:
+    """Mean canonical correlation, all directions counting the same.
+
+    Parameters, invariances and errors are those of `canonical_correlations`.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 where the side of lower rank is a linear map of the other. Chance: 0.85 (equal widths)
+        to 1 (very different ones) times sqrt(units of the wider side / tokens).
+
+    References
+    ----------
+    Raghu et al. 2017, section 2, without the truncation.
+    """
+    return canonical_correlations(x, y).mean().item()
+
+
+def svcca(
+    x: Block | TwoViews, y: Block | None = None, *, variance: float = 0.99, rule: Rule = "variance"
+) -> float:
+    """Mean canonical correlation of the subspaces that hold most variance.
+
+    Each side keeps the fewest leading singular directions that explain the wanted share; the mean is over
+    as many canonical correlations as the side that keeps fewer has directions. Unchanged by shifts, by
+    rotations and by one scale for all units of a side; not by every linear map, since directions are kept
+    by their variance.
+
+    Parameters
+    ----------
+    x, y
+        Two arrays; or the moments of two views, as `x` alone.
+    variance
+        Share of each side that its kept directions explain, in (0, 1]; 1 keeps all that varies.
+    rule
+        What the share is of: ``"variance"``, the sum of squared singular values, or ``"singular_values"``,
+        the sum of singular values themselves, as the tutorial of google/svcca counts, which keeps more
+        directions.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 for identical views. Chance: as for `cca`, with the kept directions in place of the
+        units.
+
+    Raises
+    ------
+    ValueError
+        As `canonical_correlations` does; or for a share outside (0, 1] or an unknown rule.
+
+    References
+    ----------
+    Raghu et al. 2017, section 2; Saphra 2021, chapter 4.
+    """
+    views, x_basis, y_basis = _bases(x, y, variance, rule)
+    correlations = torch.linalg.svdvals(x_basis.T @ views.cross @ y_basis)
+    return correlations.clamp(max=1).mean().item()
+
+
+def directions(
+    x: Block | TwoViews, y: Block | None = None, *, variance: float = 0.99, rule: Rule = "variance"
+) -> tuple[int, int]:
+    """How many directions of either side `svcca` keeps; it averages over the smaller number.
+
+    Where the variance gathers in a few directions, few are compared, and those the strongest: values of
+    `svcca` say the same only where these numbers are alike. Parameters and errors are those of `svcca`.
+
+    Returns
+    -------
+    tuple of two int
+        For `x` and for `y`, each at least 1.
+    """
+    x_basis, y_basis = _bases(x, y, variance, rule)[1:]
+    return x_basis.shape[1], y_basis.shape[1]
+
+
+def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
+    """Mean canonical correlation, each direction weighted by how much of the first side it accounts for.
+
+    The weight of a direction is the sum over the units of `x` of |⟨h, unit⟩|, where h is the direction's
+    canonical variate of `x`: one value per token, of length 1. So it is the variates that are orthonormal,
+    not the coefficients, and swapping the sides gives another number. Unchanged by shifts, by one scale for
+    all units of `x`, and by any invertible map of `y`. Where some correlations are equal but not all, their
+    variates are not unique, nor is the result. Parameters and errors are those of `canonical_correlations`.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 where the side of lower rank is a linear map of the other. Chance: near that of `cca`.
+
+    References
+    ----------
+    Morcos et al. 2018, section 2.2.
+    """
+    views = _for_correlation(x, y)
+    basis = _whitening(views.x)
+    directions, correlations = _canonical(views, basis, _whitening(views.y))
+    weights = (directions.T @ basis.T @ views.x.scatter).abs().sum(1)
+    return min(1.0, (weights @ correlations / weights.sum()).item())
+
+
+def cka(x: Block | TwoViews, y: Block | None = None, *, debiased: bool = False) -> float:
+    """Linear centred kernel alignment: ‖xᵀy‖² / (‖xᵀx‖ ‖yᵀy‖) in Frobenius norms of centred views.
+
+    Unchanged by shifts, by rotations and by one scale for all units of a side. Directions count by their
+    variance, so a few of large variance may decide. Defined for fewer tokens than units too.
+
+    Parameters
+    ----------
+    x, y
+        Two arrays; or the moments of two views, as `x` alone.
+    debiased
+        Whether the three inner products are the unbiased estimators of HSIC, which leave out each token's
+        product with itself.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 for identical views. Chance: sqrt(x units × y units) / tokens for uncorrelated units of
+        equal variance, less otherwise. Debiased: in [-1, 1], chance 0.
+
+    Raises
+    ------
+    ValueError
+        If rows do not align, a value is not finite, a side does not vary, or there are fewer than 4 tokens
+        for the debiased one.
+
+    References
+    ----------
+    Kornblith et al. 2019, section 3. Debiased: Song et al. 2012, equation 5; Nguyen et al. 2021, section 2.1.
+    """
+    views = _two_views(x, y)
+    if debiased and views.count < 4:
+        raise ValueError(f"debiased CKA needs at least 4 tokens, got {views.count}")
+    x_own, y_own = (TwoViews(side, side, side.scatter, side.fourth) for side in (views.x, views.y))
+    product, *norms = (_dependence(v, debiased=debiased) for v in (views, x_own, y_own))
+    for name, own, norm in zip("xy", (x_own, y_own), norms, strict=True):
+        if not norm > _ABSENT * own.cross.square().sum():
+            raise ValueError(
+                f"{name} does not vary: all of its tokens are equally far apart, or its numbers are too small"
+            )
+    return float(np.clip(product / (norms[0] * norms[1]) ** 0.5, -1, 1))
+
+
+def rsa(
+    x: Block,
+    y: Block,
+    *,
+    distance: Distance = "euclidean",
+    sample: int | None = None,
+    seed: int = 0,
+) -> float:
+    """Spearman correlation of the distances between all pairs of tokens.
+
+    Ties take their mean rank. Euclidean distances are unchanged by shifts and rotations and their ranks by
+    one scale for all units of a side. The other two compare the directions of tokens, from the origin as it
+    stands (cosine) or after taking each token's mean over units away (correlation): units are not centred.
+
+    Parameters
+    ----------
+    x, y
+        Two arrays.
+    distance
+        Between tokens of one side: ``"euclidean"``, ``"cosine"`` (1 − cosine) or ``"correlation"`` (1 −
+        Pearson).
+    sample
+        How many tokens to compare, drawn without replacement; None for all, of which there may be 10,000.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    float
+        In [-1, 1]; 1 where the distances have one order. Chance: 0.
+
+    Raises
+    ------
+    ValueError
+        If rows do not align, a value is not finite, there are fewer than 3 tokens or too many, a sample is
+        larger than its source, a side has no two different distances, or a distance is not defined.
+
+    References
+    ----------
+    Kriegeskorte et al. 2008.
+    """
+    if distance not in get_args(Distance):
+        raise ValueError(f"distance must be one of {get_args(Distance)}, got {distance!r}")
+    sides = aligned({"x": x, "y": y})
+    tokens = len(sides["x"])
+    compared = tokens if sample is None else sample
+    if not 3 <= compared <= min(tokens, _MOST_TOKENS):
+        raise ValueError(
+            f"rsa compares each pair of 3 to {min(tokens, _MOST_TOKENS):,} tokens, got {compared:,} of "
+            f"{tokens:,}; set sample"
+        )
+    rows = (
+        np.arange(tokens)
+        if sample is None
+        else np.random.default_rng(seed).choice(tokens, sample, replace=False)
+    )
+    x_ranks, y_ranks = (_ranks(name, side[rows], distance) for name, side in sides.items())
+    return float(np.clip(x_ranks @ y_ranks, -1, 1))
+
+
+def ranked_distances(x: Block, *, distance: Distance = "euclidean") -> Float[np.ndarray, " pairs"]:
+    """What `rsa` compares of one view, where many views of the same tokens are to be compared.
+
+    Returns
+    -------
+    Float[np.ndarray, " pairs"]
+        Ranks of the distances between all pairs of tokens, centred and of length 1: the inner product of
+        those of two views is their `rsa`.
+
+    Raises
+    ------
+    ValueError
+        As `rsa` does.
+    """
+    (side,) = aligned({"x": x}).values()
+    if not 3 <= len(side) <= _MOST_TOKENS:
+        raise ValueError(f"rsa compares each pair of 3 to {_MOST_TOKENS:,} tokens, got {len(side):,}")
+    return _ranks("x", side, distance)
+
+
+class _Canonical(NamedTuple):
+    """Canonical directions of x, as coefficients of its basis, and their correlations."""
+
+    directions: Float[Tensor, "x_kept directions"]
+    correlations: Float[Tensor, " directions"]
+
+
+def _bases(
+    x: Block | TwoViews, y: Block | None, variance: float, rule: Rule
+) -> tuple[TwoViews, Float[Tensor, "x_units x_kept"], Float[Tensor, "y_units y_kept"]]:
+    """The two views, and of each an orthonormal basis of the directions that SVCCA keeps."""
+    if not 0 < variance <= 1:
+        raise ValueError(f"variance must be a share in (0, 1], got {variance}")
+    if rule not in get_args(Rule):
+        raise ValueError(f"rule must be one of {get_args(Rule)}, got {rule!r}")
+    views = _for_correlation(x, y)
+    return views, _kept(views.x, variance, rule), _kept(views.y, variance, rule)
+
+
+def _two_views(x: Block | TwoViews, y: Block | None) -> TwoViews:
+    """Moments of both sides, each of which varies."""
+    if isinstance(x, TwoViews) and y is None:
+        views = x
+    elif not isinstance(x, TwoViews) and y is not None:
+        moments = JointMoments([("x", "y")])
+        moments.update({"x": x, "y": y})
+        views = moments["x", "y"]
+    else:
+        raise TypeError(
+            "similarity is between two arrays, or of the moments of two views as the only argument"
+        )
+    for name, side in (("x", views.x), ("y", views.y)):
+        if not _deviations(side).any():
+            raise ValueError(f"{name} does not vary: all units are constant over its {side.count} tokens")
+    return views
+
+
+def _for_correlation(x: Block | TwoViews, y: Block | None) -> TwoViews:
+    views = _two_views(x, y)
+    units = max(views.cross.shape)
+    if views.count <= units:
+        raise ValueError(
+            "canonical correlations need more tokens than units, "
+            f"got {views.count} tokens for {units} units; sample more sentences"
+        )
+    return views
+
+
+def _deviations(side: Moments) -> Float[Tensor, " units"]:
+    """Root of each unit's summed squares; 0 where that is rounding only."""
+    deviations = side.scatter.diagonal().sqrt()
+    return deviations.where(deviations > _ABSENT * side.count**0.5 * side.mean.abs(), 0)
+
+
+@lru_cache(maxsize=256)  # one view is compared with many
+def _kept(side: Moments, share: float, rule: Rule) -> Float[Tensor, "units kept"]:
+    return _leading(side.scatter, share, rule)
+
+
+@lru_cache(maxsize=256)
+def _whitening(side: Moments) -> Float[Tensor, "units kept"]:
+    """Coefficients of an orthonormal basis of all that varies.
+
+    Units are scaled to equal variance first, so that their scales cost no digits.
+    """
+    deviations = _deviations(side)
+    scale = torch.where(deviations > 0, 1 / deviations, 0)
+    return scale[:, None] * _leading(scale[:, None] * side.scatter * scale, 1.0, "variance")
+
+
+def _leading(scatter: Float[Tensor, "units units"], share: float, rule: Rule) -> Float[Tensor, "units kept"]:
+    """Coefficients of an orthonormal basis of the fewest principal directions that hold the share."""
+    variances, directions = (part.flip(-1) for part in torch.linalg.eigh(scatter))
+    variances = variances[variances > _ABSENT * variances[0]]
+    counted = variances if rule == "variance" else variances.sqrt()
+    below = counted.cumsum(0) / counted.sum() < share
+    kept = min(int(below.sum()) + 1, len(variances)) if share < 1 else len(variances)
+    return directions[:, :kept] / variances[:kept].sqrt()
+
+
+def _canonical(
+    views: TwoViews, x_basis: Float[Tensor, "x_units x_kept"], y_basis: Float[Tensor, "y_units y_kept"]
+) -> _Canonical:
+    directions, correlations, _ = torch.linalg.svd(x_basis.T @ views.cross @ y_basis, full_matrices=False)
+    return _Canonical(directions, correlations.clamp(max=1))
+
+
+def _dependence(views: TwoViews, *, debiased: bool) -> float:
+    """HSIC of the linear kernels, up to a factor that the three of one CKA share.
+
+    With K and L the kernels of the centred views, their rows sum to 0. So of the sums over different tokens
+    that the unbiased estimator takes, each is one over all tokens, minus one over the diagonals, which hold
+    the squared distances from the mean.
+    """
+    n, biased = views.count, views.cross.square().sum().item()
+    if not debiased:
+        return biased
+    diagonals = views.x.scatter.trace().item() * views.y.scatter.trace().item()
+    return biased - n / (n - 2) * views.fourth + diagonals / ((n - 1) * (n - 2))
+
+
+def _ranks(name: str, side: Float[Tensor, "tokens units"], distance: Distance) -> Float[np.ndarray, " pairs"]:
+    ranks = rankdata(_distances(name, side, distance))
+    ranks -= ranks.mean()
+    return ranks / np.linalg.norm(ranks)
+
+
+def _distances(
+    name: str, side: Float[Tensor, "tokens units"], distance: Distance
+) -> Float[np.ndarray, " pairs"]:
+    tokens = side.to("cpu", torch.float64).numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):  # told below
+        distances = pdist(tokens, distance)
+    directions = tokens - tokens.mean(1, keepdims=True) if distance == "correlation" else tokens
+    lengths = np.linalg.norm(directions, axis=1)
+    undefined = distance != "euclidean" and (lengths <= _ABSENT * np.linalg.norm(tokens, axis=1)).any()
+    if undefined or not np.isfinite(distances).all():
+        raise ValueError(
+            f"{distance} distance is not defined for a token of {name} whose units are all equal or 0"
+        )
+    largest = distances.max() if distance == "euclidean" else 1.0  # the others are of order 1, less rounding
+    if np.ptp(distances) <= _ABSENT * largest:
+        raise ValueError(f"{name} does not vary: all of its tokens are equally far apart")
+    return distances

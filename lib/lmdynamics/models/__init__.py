@@ -1,0 +1,1 @@
+"""Models that can be observed, how they are trained, and their runs on disk."""

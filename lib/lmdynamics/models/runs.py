@@ -1,0 +1,380 @@
+"""Runs on disk: one model's training, made once, kept epoch by epoch.
+
+A run is a folder named by the hash of what defines it: settings, seed, the examples themselves and the code
+that trains. It holds `settings.json`, `vocabulary.txt`, `log.json` (one row per epoch) and one checkpoint per
+epoch, `epoch-000.safetensors` first. The number of epochs is not part of the name: a run of ten epochs is the
+beginning of a run of fifty. Every file appears whole or not at all, and the log holds the SHA-256 of each
+checkpoint and, in each row, the hash of all rows so far, so that a run that was killed goes on from its last
+whole epoch to the same bits, and a damaged file is an error that names it. Rows of early runs lack that hash.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+from filelock import FileLock, Timeout
+
+from lmdynamics.ground import grid
+from lmdynamics.ground.paths import cache_directory
+from lmdynamics.ground.progress import Progress, report
+from lmdynamics.ground.provenance import code_fingerprint
+from lmdynamics.models import training
+from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.models.training import Epoch, TrainingSettings
+from lmdynamics.text.streams import Parts
+
+_BEING_WRITTEN = ".being-written-"  # begins the names of folders in which files are not whole yet
+
+
+class RunError(RuntimeError):
+    """A run cannot be read or written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What to train, and how."""
+
+    model: ModelSettings
+    training: TrainingSettings
+    words: Sequence[str]
+    """The vocabulary that the inputs index."""
+    classes: Sequence[str]
+    """What the targets index: the vocabulary again for a language model, tags for a tagger."""
+    seed: int = 0
+    about: str = ""
+    """What a reader of `settings.json` should know of the examples: corpus, task."""
+
+
+class Run:
+    """A trained model, epoch by epoch.
+
+    Parameters
+    ----------
+    folder
+        Where `train` left it.
+
+    Raises
+    ------
+    RunError
+        If there is no run in the folder, or its settings or log are damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings: dict[str, Any] = _read_json(folder / "settings.json")
+        if _hash(self.settings) != folder.name:
+            raise _damaged(folder / "settings.json", "its hash is not the name of the folder")
+        log = folder / "log.json"
+        self._log: list[dict[str, Any]] = _read_json(log) if log.exists() else []
+        wanted = {field.name for field in fields(Epoch)} | {"sha256"}
+        rows = self._log if isinstance(self._log, list) else [None]
+        if any(not isinstance(row, dict) or set(row) - {"so_far"} != wanted for row in rows):
+            raise _damaged(log, f"it needs a list of rows of {', '.join(sorted(wanted))}")
+        for at, row in enumerate(self._log):
+            if "so_far" in row and row["so_far"] != _so_far(self._log[:at], row):
+                raise _damaged(log, f"row {at} or one before it is not as it was written")
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of what defines the run, which names its folder."""
+        return self.folder.name
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """What each epoch did, epoch 0 (untrained) first."""
+        return [Epoch(**{field.name: row[field.name] for field in fields(Epoch)}) for row in self._log]
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """The epochs as a table, one row each, with the seed."""
+        return pd.DataFrame([asdict(epoch) for epoch in self.epochs]).assign(seed=self.settings["seed"])
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words that the model reads, in the order of their ids."""
+        path = self.folder / "vocabulary.txt"
+        try:
+            *words, end = path.read_bytes().decode().split("\n")
+        except (OSError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+        if end or _fingerprint(words) != self.settings["vocabulary"]:
+            raise _damaged(path, "its words are not those that settings.json names by their hash")
+        return tuple(words)
+
+    def path(self, epoch: int) -> Path:
+        """Return the checkpoint's file."""
+        return self.folder / f"epoch-{epoch:03}.safetensors"
+
+    def model(
+        self, epoch: int = -1, *, device: str = "auto", words: Sequence[str] | None = None
+    ) -> RecurrentModel:
+        """Load the model as it was after an epoch.
+
+        Parameters
+        ----------
+        epoch
+            0 is the untrained model; negative numbers count from the end.
+        device
+            Where to put it: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        words
+            The vocabulary of the text to be run, where it should be checked.
+
+        Raises
+        ------
+        RunError
+            If the run has no such epoch, the file is damaged, or the vocabulary is another.
+        """
+        if not -len(self._log) <= epoch < len(self._log):
+            known = f"epochs 0 to {len(self._log) - 1}" if self._log else "no epoch yet"
+            raise RunError(f"{self.folder} has {known}, got {epoch}; choose one of them or train it longer")
+        if words is not None and _fingerprint(words) != self.settings["vocabulary"]:
+            raise RunError(
+                f"{self.folder} was trained on a vocabulary of {self.settings['words']} words, "
+                f"got another, of {len(words)}; prepare the text with the run's own vocabulary"
+            )
+        epoch %= len(self._log)
+        path, wanted = self.path(epoch), self._log[epoch]["sha256"]
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing; {self._remedy(epoch)}") from error
+        if hashlib.sha256(content).hexdigest() != wanted:
+            raise RunError(
+                f"{path} is damaged: its SHA-256 is not the one in log.json; {self._remedy(epoch)}"
+            )
+        model = _untrained(self.settings)
+        model.load_state_dict(safetensors.torch.load(content))
+        return model.to(grid.device(device)).eval()
+
+    def append(self, epoch: Epoch, model: RecurrentModel) -> None:
+        """Keep the model after one more epoch."""
+        content = safetensors.torch.save({k: v.contiguous().cpu() for k, v in model.state_dict().items()})
+        row = {**asdict(epoch), "sha256": hashlib.sha256(content).hexdigest()}
+        row["so_far"] = _so_far(self._log, row)
+        _write(self.path(epoch.epoch), content)
+        _write(self.folder / "log.json", _json([*self._log, row]))
+        self._log.append(row)
+
+    def _remedy(self, epoch: int) -> str:
+        return f"delete {self.folder} to train it again, or put the file back" + (
+            f" (the epochs before {epoch} are whole as far as log.json knows)" if epoch else ""
+        )
+
+
+def train(
+    settings: RunSettings,
+    parts: Parts,
+    *,
+    folder: Path | None = None,
+    device: str = "auto",
+) -> Run:
+    """Return the run of these settings, training the epochs that it lacks.
+
+    Parameters
+    ----------
+    settings
+        What to train.
+    parts
+        The examples.
+    folder
+        Where runs are kept; None for `runs` in the cache directory.
+    device
+        `auto`, `cpu` or `cuda`.
+
+    Returns
+    -------
+    Run
+        With at least `settings.training.epochs` epochs after epoch 0.
+
+    Raises
+    ------
+    RunError
+        If a file that is needed to go on is damaged, or one cannot be written. Epochs before are kept.
+    lmdynamics.models.training.TrainingError
+        If the loss is no longer finite. Epochs before are kept.
+    ValueError
+        If an id is outside the vocabulary or the classes, a word holds a line break, a part is empty or lacks
+        a target, or the training part is shorter than the batch.
+    """
+    _check_ids(settings, parts)
+    definition = _definition(settings, parts)
+    home = (folder or cache_directory() / "runs") / _hash(definition)
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(RunError):
+        run = Run(home)  # whole already: no need to wait for whoever trains it further
+        if len(run.epochs) > settings.training.epochs:
+            return run
+    with _lock(home, settings):
+        for left in home.glob(f"{_BEING_WRITTEN}*"):  # by a process that was killed
+            shutil.rmtree(left)
+        if not (home / "settings.json").exists():
+            _write(home / "vocabulary.txt", "".join(f"{word}\n" for word in settings.words).encode())
+            _write(home / "settings.json", _json(definition))
+        run = Run(home)
+        _extend(run, settings, parts, device=device)
+    return run
+
+
+def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> None:
+    """Train the epochs that the run lacks."""
+    past, tokens = run.epochs, len(parts.train.inputs) // settings.training.batch * settings.training.batch
+    missing = settings.training.epochs + 1 - len(past)
+    if missing <= 0:
+        return
+    model = run.model() if past else _untrained(run.settings)
+    model.to(grid.device(device))
+    done = max(len(past) - 1, 0) * tokens
+    note = ""
+    with Progress(_label(settings), settings.training.epochs * tokens, done=done) as progress:
+        steps = training.epochs(
+            model,
+            parts,
+            settings.training,
+            seed=settings.seed,
+            past=past,
+            progress=lambda amount: progress.advance(amount, note=note),
+        )
+        for _ in range(missing):
+            note = f"epoch {len(run.epochs)} of {settings.training.epochs}"
+            run.append(next(steps), model)
+
+
+def _label(settings: RunSettings) -> str:
+    return f"{settings.about}, seed {settings.seed}"
+
+
+def _untrained(definition: dict[str, Any]) -> RecurrentModel:
+    shape = ModelSettings(**definition["model"])
+    return RecurrentModel(
+        shape, words=definition["words"], classes=definition["classes"], seed=definition["seed"]
+    )
+
+
+def _definition(settings: RunSettings, parts: Parts) -> dict[str, Any]:
+    """All that decides the weights, less the number of epochs."""
+    how = asdict(settings.training)
+    del how["epochs"]
+    return {
+        "about": settings.about,
+        "seed": settings.seed,
+        "model": asdict(settings.model),
+        "training": how,
+        "words": len(settings.words),
+        "classes": len(settings.classes),
+        "vocabulary": _fingerprint(settings.words),
+        "class_names": _fingerprint(settings.classes),
+        "examples": _examples_fingerprint(parts),
+        "code": code_fingerprint(training.epochs),
+    }
+
+
+def _check_ids(settings: RunSettings, parts: Parts) -> None:
+    if broken := [word for word in settings.words if "\n" in word]:
+        raise ValueError(f"a word has no line break in it, got {broken[0]!r}; clean the text")
+    for part, examples in parts._asdict().items():
+        if examples is None:
+            continue
+        counts = len(examples.inputs), len(examples.targets)
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"the {part} part needs a target for each input, got {counts[1]} for {counts[0]}; "
+                "`Examples.next_word` cuts a text into both"
+            )
+        for what, ids, known in zip(
+            ("inputs", "targets"), examples, (settings.words, settings.classes), strict=True
+        ):
+            if len(ids) == 0:
+                raise ValueError(f"the {part} part needs {what}, got none; use more text")
+            if ids.min() < 0 or ids.max() >= len(known):
+                raise ValueError(
+                    f"the {part} {what} need ids from 0 to {len(known) - 1}, got {ids.min()} to {ids.max()}; "
+                    "encode them with the vocabulary that the settings name"
+                )
+    if len(parts.train.inputs) < settings.training.batch:
+        raise ValueError(
+            f"a batch of {settings.training.batch} streams needs at least {settings.training.batch} tokens, "
+            f"got {len(parts.train.inputs)}; use more text"
+        )
+
+
+@contextlib.contextmanager
+def _lock(home: Path, settings: RunSettings) -> Iterator[None]:
+    """Hold the run for this process; whoever comes second waits. The system frees it if we are killed."""
+    lock = FileLock(home / "lock")
+    while True:
+        try:
+            lock.acquire(timeout=2)
+            break
+        except Timeout:
+            report(f"{_label(settings)}: waiting for another process that trains it")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=_BEING_WRITTEN, dir=path.parent, ignore_cleanup_errors=True
+        ) as folder:
+            being_written = Path(folder, path.name)
+            with being_written.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            being_written.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"could not write {path} ({error.strerror or error}); free {len(content) / 1e6:.0f} MB or choose "
+            "another LMDYNAMICS_CACHE and run again: the epochs before are kept"
+        ) from error
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path} is damaged ({why}); delete {path.parent} to train it again")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path.parent} is not a run: it has no {path.name}") from error
+    except (ValueError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _so_far(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    return _hash([*rows, {name: value for name, value in row.items() if name != "so_far"}])
+
+
+def _fingerprint(names: Sequence[str]) -> str:
+    return _hash(list(names))
+
+
+def _examples_fingerprint(parts: Parts) -> str:
+    digest = hashlib.sha256()
+    for examples in parts:
+        for column in examples or ():
+            digest.update(f"{len(column)} ".encode())
+            digest.update(np.ascontiguousarray(column, np.int64).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,242 @@
+"""Loss change allocation: which parameters brought the loss down in a step of training, and which up.
+
+Along the straight way from the parameters before a step to those after it, the change of a loss is the
+integral of its gradient; each parameter is allocated its own term (Lan et al. 2019; thesis chapter 6,
+equations 6.1 to 6.3). The loss is that of a fixed sample, which need not be what the step was taken on.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lmdynamics.measures import sparsity
+from lmdynamics.models.losses import CrossEntropy
+from lmdynamics.models.recurrent import RecurrentModel
+from lmdynamics.text.streams import Examples, streams
+
+METHODS = ("first order", "Simpson")
+"""How the integral is approximated: by the gradient before the step alone, or by Simpson's rule."""
+GATES = ("input gate", "forget gate", "candidate", "output gate")
+"""Of an LSTM layer, in PyTorch's order of rows."""
+
+Parameters = dict[str, Tensor]
+"""By the name that the model gives them."""
+
+
+class Allocation(NamedTuple):
+    """How a step of training changed the loss on a sample. Losses are in nats per token."""
+
+    change: float
+    """Loss after the step less loss before it."""
+    allocated: dict[str, Parameters]
+    """By method (of `METHODS`): what each parameter was allocated, negative where it helped; they add up to
+    the change, as well as the method approximates it."""
+
+
+def allocations(
+    model: RecurrentModel,
+    sample: Examples,
+    steps: Iterable[object],
+    *,
+    batch: int = 40,
+    intervals: int = 1,
+) -> Iterator[Allocation]:
+    """Follow a training, and allocate the change of loss that each step brings.
+
+    Parameters
+    ----------
+    model
+        Which is trained.
+    sample
+        On which the loss is looked at, without dropout: `batch` contiguous pieces, each from a state of
+        zero, its gradient flowing back to the beginning, so that it is exact.
+    steps
+        Each next one changes the model in place: see `training.steps`. Stop them early with
+        ``itertools.islice``.
+    batch
+        Pieces of the sample.
+    intervals
+        Into how many equal pieces the way is cut for Simpson's rule, each with its middle.
+
+    Yields
+    ------
+    Allocation
+        After each step. The model is then as the step left it.
+    """
+    loss, gradient = loss_and_gradient(model, sample, batch=batch)
+    before = _copied(model)
+    # of Simpson's rule: 1 4 1, or 1 4 2 4 1, ...
+    inner = [(n / (2 * intervals), 4 if n % 2 else 2) for n in range(1, 2 * intervals)]
+    for _ in steps:
+        after = _copied(model)
+        by = {name: after[name] - before[name] for name in after}
+        weighted = {name: each.clone() for name, each in gradient.items()}
+        for share, weight in inner:
+            _fill(model, {name: before[name] + share * by[name] for name in by})
+            _, here = loss_and_gradient(model, sample, batch=batch)
+            for name, each in here.items():
+                weighted[name].add_(each, alpha=weight)
+        _fill(model, after)
+        loss_after, gradient_after = loss_and_gradient(model, sample, batch=batch)
+        first = {name: gradient[name] * by[name] for name in by}
+        simpson = {name: (weighted[name] + gradient_after[name]) / (6 * intervals) * by[name] for name in by}
+        yield Allocation(loss_after - loss, dict(zip(METHODS, (first, simpson), strict=True)))
+        loss, gradient, before = loss_after, gradient_after, after
+
+
+def loss_and_gradient(
+    model: RecurrentModel, examples: Examples, *, batch: int = 40
+) -> tuple[float, Parameters]:
+    """Mean loss without dropout, and its exact gradient at every parameter.
+
+    Parameters
+    ----------
+    model
+        What stood in the `.grad` of its parameters is overwritten.
+    examples
+        Cut into `batch` contiguous pieces, each read from a state of zero; a rest shorter than `batch` is
+        left out.
+    batch
+        Pieces read side by side.
+
+    Returns
+    -------
+    tuple of float and dict of torch.Tensor
+        In nats per token.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer tokens than pieces.
+    """
+    inputs, targets = (streams(column, batch, model.device) for column in examples)
+    model.zero_grad()
+    was_training = model.training
+    model.train()  # cuDNN goes back through no other; without a generator nothing is dropped
+    layers, _ = model(inputs)
+    model.train(was_training)
+    hidden = layers[model.layers[-1]].flatten(0, 1)
+    loss = CrossEntropy(model.decoder).backward(hidden.detach(), targets.flatten())
+    hidden.backward(loss.gradient)
+    found = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+    dense = {name: grad.to_dense() if grad.is_sparse else grad for name, grad in found.items()}
+    model.zero_grad()
+    return loss.total.item() / inputs.numel(), dense
+
+
+class Group(NamedTuple):
+    """Some parameters of one tensor."""
+
+    layer: str
+    """e, h1, h2, ... or decoder."""
+    part: str
+    """Which of its tensors: words, from below, recurrent, biases."""
+    group: str
+    """A gate, or a class of words."""
+    name: str
+    """Of the tensor, as the model has it."""
+    rows: Int64[np.ndarray, " rows"]
+
+
+def groups(model: RecurrentModel, classes: Mapping[str, Int64[np.ndarray, " words"]]) -> list[Group]:
+    """Cut all parameters by layer and gate, and those that belong to a word by its class.
+
+    Parameters
+    ----------
+    model
+        A language model, its classes being words.
+    classes
+        Words of each class by name; every word in one of them.
+
+    Raises
+    ------
+    ValueError
+        If a word is in no class, or in several.
+    """
+    words = np.sort(np.concatenate(list(classes.values())))
+    if not np.array_equal(words, np.arange(model.embedding.num_embeddings)):
+        raise ValueError(
+            f"each of {model.embedding.num_embeddings} words needs one class, got {len(words)} words, "
+            f"{len(np.unique(words))} of them distinct"
+        )
+    units = model.settings.units
+    parts = {"weight_ih_l0": "from below", "weight_hh_l0": "recurrent", "bias_ih_l0": "biases"}
+    parts["bias_hh_l0"] = parts["bias_ih_l0"]
+    found = [Group("e", "words", name, "embedding.weight", rows) for name, rows in classes.items()]
+    for number in range(model.settings.layers):
+        found += [
+            Group(f"h{number + 1}", part, gate, f"lstms.{number}.{tensor}", np.arange(units) + units * at)
+            for tensor, part in parts.items()
+            for at, gate in enumerate(GATES)
+        ]
+    for tensor, part in (("decoder.weight", "words"), ("decoder.bias", "biases")):
+        found += [Group("decoder", part, name, tensor, rows) for name, rows in classes.items()]
+    return found
+
+
+def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
+    """Sum an allocation over groups of parameters.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per method and `layer, part, group`: `allocated` in nats per token; the number of parameters
+        that were `felt`, having moved where the loss on the sample depends on them; how many of these were
+        `helping`; and the `concentration` of the allocation on few of them, from 0 to 1
+        (`sparsity.stretched`), NaN for fewer than two. The two biases of an LSTM are one part, and always
+        move alike.
+    """
+    groups, rows = list(groups), []
+    for method, allocated in allocation.allocated.items():
+        for each in groups:
+            own = allocated[each.name][each.rows].double()
+            rows.append(
+                {
+                    "method": method,
+                    "layer": each.layer,
+                    "part": each.part,
+                    "group": each.group,
+                    "allocated": own.sum().item(),
+                    "felt": int((own != 0).sum()),
+                    "helping": int((own < 0).sum()),
+                    "sizes": own.abs().sum().item(),
+                    "squares": (own**2).sum().item(),
+                }
+            )
+    keys = ["method", "layer", "part", "group"]
+    table = pd.DataFrame(rows).groupby(keys, sort=False).sum().reset_index()
+    squares, sizes = (torch.tensor(table.pop(name).to_numpy()) for name in ("squares", "sizes"))
+    chi = squares.sqrt() / sizes
+    shares = [sparsity.stretched(each, felt).item() for each, felt in zip(chi, table["felt"], strict=True)]
+    return table.assign(concentration=shares)
+
+
+def by_unit(allocated: Parameters, layer: int, units: int) -> Float[Tensor, " units"]:
+    """Sizes of what the parameters of each unit of an LSTM layer were allocated: of all its gates.
+
+    Parameters
+    ----------
+    allocated
+        By one method, for each parameter of a model.
+    layer
+        Number of the layer, from 0.
+    units
+        Of the layer.
+    """
+    own = [values.abs() for name, values in allocated.items() if name.startswith(f"lstms.{layer}.")]
+    return torch.stack([values.reshape(len(GATES), units, -1).sum((0, 2)) for values in own]).sum(0)
+
+
+def _copied(model: RecurrentModel) -> dict[str, Float[Tensor, "..."]]:
+    return {name: each.detach().clone() for name, each in model.named_parameters()}
+
+
+@torch.no_grad()
+def _fill(model: RecurrentModel, values: Parameters) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])

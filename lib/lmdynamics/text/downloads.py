@@ -1,0 +1,208 @@
+"""Files of the known corpora: found in a folder, or fetched, and always checked.
+
+A file is named as in ``data/README.md``, for instance
+``wikitext-2/wiki.train.tokens``. It is looked for in the folder that the
+environment variable ``LMDYNAMICS_DATA`` names, where it may also stand packed
+as ``NAME.xz``; failing that it is downloaded once into the cache. Whatever
+comes back has the SHA-256 recorded here (of the unpacked bytes).
+"""
+
+import hashlib
+import lzma
+import os
+import warnings
+from collections.abc import Callable
+from functools import cache
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import requests
+from filelock import FileLock
+
+from lmdynamics.ground.paths import cache_directory
+
+DATA_VARIABLE = "LMDYNAMICS_DATA"
+"""The environment variable naming a folder of corpora."""
+
+
+class Source(NamedTuple):
+    """One file: its SHA-256 (unpacked) and its official address, if it has one."""
+
+    sha256: str
+    address: str | None = None
+
+
+_WIKITEXT_2 = (
+    "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
+    "/word_language_model/data/wikitext-2/"
+)
+_PMB = (
+    "https://raw.githubusercontent.com/RikVN/DRS_parsing/190838f9adea2af616eb76156d2e66c8565a6c6e"
+    "/parsing/layer_data/4.0.0/en/gold/"
+)
+_EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16/"
+SOURCES = {
+    "wikitext-2/wiki.train.tokens": Source(
+        "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f", _WIKITEXT_2 + "train.txt"
+    ),
+    "wikitext-2/wiki.valid.tokens": Source(
+        "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8", _WIKITEXT_2 + "valid.txt"
+    ),
+    "wikitext-2/wiki.test.tokens": Source(
+        "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0", _WIKITEXT_2 + "test.txt"
+    ),
+    "enwiki-2014-long/enwiki-2014-long.txt": Source(
+        "424ad27b4bd0bcd72714bc50f33357b8efbb36456c9a7181ad373756e211173e"
+    ),
+    "gmb/ner_dataset.csv": Source("83257dd94ed59596809dc9f5b28f1f035c9d925d5a647f266db43a2f098e8f1a"),
+    "semtags/pmb-4.0.0-en-gold/train.conll": Source(
+        "cdbb6035a71112ad1c0e1707b9a16f7180cc78fe6e5d308f9240ec2da22a3f7a", _PMB + "train.conll"
+    ),
+    "semtags/pmb-4.0.0-en-gold/dev.conll": Source(
+        "ac2abf3c55607a13efea523d258854633b1225d6173031e69bf56023adafc761", _PMB + "dev.conll"
+    ),
+    "semtags/pmb-4.0.0-en-gold/test.conll": Source(
+        "1c6c137292ad2cb6750fa2fd22655bb17eb71aa282b9e15b88ba0a11217c83c9", _PMB + "test.conll"
+    ),
+    "semtags/pmb-4.0.0-en-gold/eval.conll": Source(
+        "cd5a92a0e07ed03d4e10e9d28b79c7ae8b6d18fe4efc99059845a267913aa8b6", _PMB + "eval.conll"
+    ),
+    "ud-english-ewt-2.16/en_ewt-ud-train.conllu": Source(
+        "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b", _EWT + "en_ewt-ud-train.conllu"
+    ),
+    "ud-english-ewt-2.16/en_ewt-ud-dev.conllu": Source(
+        "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6", _EWT + "en_ewt-ud-dev.conllu"
+    ),
+    "ud-english-ewt-2.16/en_ewt-ud-test.conllu": Source(
+        "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd", _EWT + "en_ewt-ud-test.conllu"
+    ),
+}
+"""Every known file; a new one is one more entry."""
+_CALLED = {"enwiki-2014-long": "enwiki-2014", "pmb-4.0.0-en-gold": "pmb", "ud-english-ewt-2.16": "ewt"}
+"""Name of the corpus in each folder that is called otherwise."""
+
+
+class DownloadError(OSError):
+    """A corpus file is neither at hand nor to be had; the message names it, its address and the remedy."""
+
+
+def fetch(name: str) -> Path:
+    """Path of a known file, whole and checked; it may end in ``.xz``.
+
+    Raises
+    ------
+    DownloadError
+        If the folder's file has other bytes, or the file is in no folder and
+        cannot be downloaded whole. What a broken download left is kept and
+        the next call goes on from there.
+    """
+    if path := _found(name):
+        _check(path, name)
+        return path
+    return _downloaded(name)
+
+
+def at_hand(name: str) -> bool:
+    """Whether a known file needs no download; its bytes are not looked at, `fetch` does that."""
+    return _found(name) is not None or _place(name).exists()
+
+
+def open_text(path: Path, *, encoding: str = "utf-8") -> TextIOWrapper:
+    """The file opened as text with its line ends kept, unpacked on the way if it ends in ``.xz``."""
+    if path.suffix == ".xz":
+        return lzma.open(path, "rt", encoding=encoding, newline="\n")
+    return path.open(encoding=encoding, newline="\n")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, unpacked if it ends in ``.xz``; not read twice while it stays the same."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _found(name: str) -> Path | None:
+    """The file in the folder of corpora, as it is."""
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        return None
+    folder = str(Path(folder).expanduser())
+    if not Path(folder).is_dir():
+        raise DownloadError(f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is none")
+    paths = (Path(folder, name), Path(folder, name + ".xz"))
+    return next((path for path in paths if path.exists()), None)
+
+
+def _place(name: str) -> Path:
+    """Where a download is kept; it appears there whole."""
+    return cache_directory() / "downloads" / name
+
+
+def _check(path: Path, name: str) -> None:
+    try:
+        found = sha256(path)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DownloadError(f"{path} is no whole .xz file ({error}); {_remedy(name)}") from error
+    if found != SOURCES[name].sha256:
+        raise DownloadError(
+            f"{path} must have SHA-256 {SOURCES[name].sha256} unpacked, got {found}; {_remedy(name)}"
+        )
+
+
+def _remedy(name: str) -> str:
+    address, folder = SOURCES[name].address, Path(name).parent.name
+    return (
+        f"corpus {_CALLED.get(folder, folder)!r} needs the file {name} "
+        + (f"from {address}" if address else "which has no public address of its own (see data/README.md)")
+        + f", placed under the folder that the environment variable {DATA_VARIABLE} names"
+    )
+
+
+def _downloaded(name: str) -> Path:
+    with warnings.catch_warnings(action="ignore"):
+        import pooch  # warns where a notebook has no widgets for a progress bar, which it is not asked for
+
+    expected, address = SOURCES[name]
+    if address is None:
+        raise DownloadError(f"no copy of {name} was found; {_remedy(name)}")
+    path = _place(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        pooch.get_logger().setLevel("WARNING")  # the library says nothing by itself
+        try:
+            pooch.retrieve(address, f"sha256:{expected}", path.name, path.parent, downloader=_resuming(path))
+        except (requests.RequestException, OSError) as error:
+            raise DownloadError(
+                f"downloading {address} broke off ({error}); try again; {_remedy(name)}"
+            ) from error
+        except ValueError as error:
+            raise DownloadError(
+                f"{address} gave other bytes than expected ({error}); {_remedy(name)}"
+            ) from error
+    return path
+
+
+def _resuming(path: Path) -> Callable[[str, str, Any], None]:
+    """A downloader for pooch that keeps what it got beside ``path`` and asks the server for the rest."""
+    part = path.with_name(path.name + ".part")
+
+    def download(address: str, output_file: str, _: Any) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(address, headers=headers, stream=True, timeout=30) as response:
+            nothing_left = response.status_code == requests.codes.requested_range_not_satisfiable
+            if not nothing_left:
+                response.raise_for_status()
+                resumes = response.status_code == requests.codes.partial_content
+                with part.open("ab" if resumes else "wb") as file:
+                    for block in response.iter_content(2**16):
+                        file.write(block)
+        part.replace(output_file)
+
+    return download

@@ -1,0 +1,54 @@
+"""Examples for a model, and text cut into streams that are read side by side."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+class Examples(NamedTuple):
+    """Word ids and the class to predict at each, in reading order."""
+
+    inputs: Int[np.ndarray, " tokens"]
+    targets: Int[np.ndarray, " tokens"]
+
+    @classmethod
+    def next_word(cls, ids: Int[np.ndarray, " tokens"]) -> "Examples":
+        """Each word as the input, the word after it as the target."""
+        return cls(ids[:-1], ids[1:])
+
+
+class Parts(NamedTuple):
+    """The examples to learn from, to set the learning rate by, and to report."""
+
+    train: Examples
+    dev: Examples
+    test: Examples | None = None  # None where a loss after each epoch is not worth its time
+
+
+def streams(
+    ids: Int[np.ndarray, " tokens"], batch: int, device: torch.device | str = "cpu"
+) -> Int[Tensor, "steps batch"]:
+    """Cut a sequence into equal contiguous streams, side by side; a rest shorter than `batch` is left out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer tokens than streams.
+    """
+    steps = len(ids) // batch
+    if not steps:
+        raise ValueError(
+            f"a batch of {batch} streams needs at least {batch} tokens, got {len(ids)}; use more text"
+        )
+    cut = torch.from_numpy(ids[: steps * batch].astype(np.int64))
+    return cut.view(batch, steps).T.contiguous().to(device)
+
+
+def padded_streams(ids: Int[np.ndarray, " tokens"], batch: int, *, fill: int) -> Int[Tensor, "steps batch"]:
+    """Cut a sequence into contiguous streams, side by side, with all tokens; `fill` ends the last ones."""
+    steps = -(-len(ids) // batch)
+    padded = np.pad(ids, (0, steps * batch - len(ids)), constant_values=fill)
+    return streams(padded, batch)

@@ -1,0 +1,1 @@
+"""Chapter 4: similarity of layers, over training and beside taggers."""

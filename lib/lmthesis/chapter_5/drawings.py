@@ -1,0 +1,265 @@
+"""Drawings that explain: no data but made-up or sampled text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, Polygon
+
+from lmdynamics import plots
+from lmdynamics.measures import sparsity as measures
+from lmdynamics.observe.decomposition import linearised
+from lmdynamics.text.synthetic import Language
+
+RULE, SCAFFOLD, PHRASE, PLAIN = "#c0392b", "#2e8b57", "#a9d5bd", "#e8e8e8"
+"""Colours of α and ω, of a scaffold, of a phrase outside the rule, and of single random symbols."""
+
+CIRCLE, DIAMOND = "#c2185b", "#b8860b"
+"""Colours of the points at which one norm or the other is 1."""
+
+PARTS = {"gate": "#808080", "relevant": RULE, "irrelevant": "#0072b2", "bias": "#cc9922"}
+"""Colour of a gate and of its parts."""
+_RELEVANT = torch.linspace(-6, 6, 121, dtype=torch.float64)
+
+
+def samples(languages: Mapping[str, Language], axes: Iterable[Axes], *, symbols: int = 16) -> list[Axes]:
+    """Draw stretches of the training part and test cases of languages (thesis chapter 5, figure 6).
+
+    Parameters
+    ----------
+    languages
+        Two, by name.
+    axes
+        Four: one for the training part of each, then out-domain and in-domain test cases of the first.
+    symbols
+        How many to a row.
+    """
+    axes = list(axes)
+    for (name, language), ax in zip(languages.items(), axes[:2], strict=True):
+        text, length = language.text(), language.settings.length
+        kinds = np.zeros(len(text.ids), int)
+        for places, kind in ((text.alone, 1), (text.openings + 1, 2)):
+            kinds[(places[:, None] + np.arange(length)).ravel()] = kind
+        kinds[text.openings] = kinds[text.openings + length + 1] = 3
+        starts = text.openings[np.linspace(3, len(text.openings) - 4, 3).astype(int)] - 4
+        rows = [slice(max(0, start), max(0, start) + symbols) for start in starts]
+        _draw(ax, language, [text.ids[row] for row in rows], [kinds[row] for row in rows])
+        ax.set_title(f"{name}: training part", loc="left", fontsize="medium")
+    first = next(iter(languages.values()))
+    for domain, ax in zip(("out", "in"), axes[2:], strict=True):
+        cases = first.cases(domain, 3)[:, -symbols:]
+        kinds = np.where(cases >= first.settings.alpha, 3, 0)
+        kinds[:, -first.settings.length - 1 : -1] = 2
+        _draw(ax, first, list(cases), list(kinds))
+        ax.set_title(f"test cases, {domain}-domain", loc="left", fontsize="medium")
+    return axes
+
+
+def _draw(ax: Axes, language: Language, texts: list[np.ndarray], kinds: list[np.ndarray]) -> None:
+    words = language.settings.words
+    for row, (ids, of_ids) in enumerate(zip(texts, kinds, strict=True)):
+        for place, (symbol, kind) in enumerate(zip(ids, of_ids, strict=True)):
+            colour = (PLAIN, PHRASE, SCAFFOLD, RULE)[kind]
+            ax.text(
+                place, -row, words[symbol].removeprefix("s"), ha="center", va="center", fontsize=8,
+                color="white" if kind > 1 else "#222222", bbox={"facecolor": colour, "edgecolor": "none"},
+            )  # fmt: skip
+    ax.set(xlim=(-0.8, len(texts[0]) - 0.2), ylim=(-len(texts) + 0.4, 0.6))
+    ax.axis("off")
+
+
+def decomposition(ax: Axes) -> Axes:
+    """Draw a state as the sum of a word's part and of the rest (thesis chapter 5, figure 1)."""
+    words = ("either", "Socrates", "is", "mortal", "or")
+    for place, word in enumerate(words):
+        colour = RULE if place in (0, 4) else SCAFFOLD
+        ax.text(place, 0, word, ha="center", va="center", color=colour, fontsize=12)
+    arrow = {"arrowstyle": "-|>", "linewidth": 1.4}
+    for place in range(4):
+        box = {"boxstyle": "round,pad=0.45", "facecolor": "#999999", "edgecolor": "none"}
+        ax.text(place, 1, "LSTM", ha="center", va="center", color="white", fontsize=10, bbox=box)
+        ax.annotate("", (place, 0.72), (place, 0.2), arrowprops={**arrow, "color": "0.45"})
+        if place:
+            for height, colour in ((1.1, RULE), (0.9, PARTS["irrelevant"])):
+                ends = (place - 0.3, height), (place - 0.7, height)
+                ax.annotate("", *ends, arrowprops={**arrow, "color": colour})
+    parts = (
+        (2.3, RULE, 'due to "either" alone'),
+        (1.7, PARTS["irrelevant"], "all the rest, and what both do together"),
+    )
+    for height, colour, label in parts:
+        ax.plot([-0.3, 3.3], [height, height], color=colour, linewidth=5, solid_capstyle="butt", alpha=0.75)
+        ax.text(-0.3, height + 0.1, label, ha="left", va="bottom", color=colour, fontsize=10)
+        ax.annotate("", (3.86, 2 + (height - 2) * 0.3), (3.35, height), arrowprops={**arrow, "color": colour})
+    ax.text(4, 2, "state", ha="center", va="center", color="0.3", fontsize=11)
+    ax.annotate("", (4, 0.2), (4, 1.82), arrowprops={**arrow, "color": "0.45"})
+    ax.set(xlim=(-0.7, 4.5), ylim=(-0.2, 2.7))
+    ax.axis("off")
+    return ax
+
+
+def scaffolding(axes: Iterable[Axes]) -> list[Axes]:
+    """Draw a rule around a familiar span and around an unfamiliar one (thesis chapter 5, figure 5).
+
+    Parameters
+    ----------
+    axes
+        Two, one below the other.
+    """
+    axes = list(axes)
+    words = ("either", "Socrates", "is", "mortal", "or")
+    titles = ("familiar: a known constituent is built upon", "unfamiliar: the rule is learnt by itself")
+    for ax, title in zip(axes, titles, strict=True):
+        familiar = title.startswith("familiar")
+        for place, word in enumerate(words):
+            colour = RULE if place in (0, 4) else SCAFFOLD if familiar else "#555555"
+            ax.text(place, 0, word, ha="center", va="center", color=colour, fontsize=12)
+        turn = np.linspace(0, np.pi, 40)
+        if familiar:
+            ax.add_patch(Polygon([(0.6, 0.3), (3.4, 0.3), (2, 1.0)], facecolor=SCAFFOLD, alpha=0.3))
+            for x, width in ((1, 1), (3, 1)):
+                ax.plot(x - width * np.cos(turn), 0.35 + 0.75 * np.sin(turn), color=RULE, linewidth=1.8)
+        else:
+            ax.plot(2 - 2 * np.cos(turn), 0.35 + 0.9 * np.sin(turn), color=RULE, linewidth=1.8)
+        ax.set(xlim=(-0.6, 4.6), ylim=(-0.4, 1.5))
+        ax.set_title(title, fontsize="medium", loc="left")
+        ax.axis("off")
+    return axes
+
+
+def sparsity(ax: Axes) -> Axes:
+    """Draw χ of vectors of two units, with ‖v‖₂ = 1 and ‖v‖₁ = 1 (thesis chapter 6, section 2)."""
+    sides = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(sides, sides, indexing="xy"), -1)
+    image = ax.imshow(
+        measures.chi(grid).numpy(), extent=(-1.5, 1.5, -1.5, 1.5), origin="lower", cmap="Blues", vmin=0.6
+    )
+    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=CIRCLE, linewidth=2.5))
+    ax.add_patch(Polygon([(1, 0), (0, 1), (-1, 0), (0, -1)], fill=False, edgecolor=DIAMOND, linewidth=2.5))
+    for at, label, colour in (((0.95, 0.95), "‖v‖₂ = 1", CIRCLE), ((0, 0.25), "‖v‖₁ = 1", DIAMOND)):
+        ax.text(at[0], at[1], label, color=colour, backgroundcolor=(1, 1, 1, 0.7), ha="center")
+    ax.set(xlabel="first unit", ylabel="second unit", aspect="equal")
+    ax.grid(visible=False)
+    ax.figure.colorbar(image, ax=ax, label="χ", shrink=0.85)
+    return ax
+
+
+def gradient_path(ax: Axes) -> Axes:
+    """Draw the model at two steps, and how gradients flow back through it (thesis chapter 6, figure 1)."""
+    layers = ("input", "e", "h1", "h2", "logits", "loss")
+    names = (
+        (r"$x_{t-1}$", r"$h^e_t$", r"$h^1_t$", r"$h^2_t$", r"$\hat{x}_t$", r"$x_t$"),
+        (r"$x_t$", r"$h^e_{t+1}$", r"$h^1_{t+1}$", r"$h^2_{t+1}$", r"$\hat{x}_{t+1}$", r"$x_{t+1}$"),
+    )
+    bars = ("", r"$\bar{h}^e_t$", r"$\bar{h}^1_t$", r"$\bar{h}^2_t$", r"$\bar{x}_t$")
+    forward, back = {"arrowstyle": "-|>", "color": "0.45", "linewidth": 1.3}, {
+        "arrowstyle": "-|>", "color": RULE, "linewidth": 1.6
+    }  # fmt: skip
+    for column, texts in enumerate(names):
+        x = 3.0 * column
+        for y, (layer, label) in enumerate(zip(layers, texts, strict=True)):
+            word = layer in ("input", "loss")
+            colour = PLAIN if word else plots.LAYERS.get(layer, "#999999")
+            ax.text(
+                x, y, label, ha="center", va="center", fontsize=13, color="#222222" if word else "white",
+                bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"},
+            )  # fmt: skip
+            if y < len(layers) - 1:
+                ax.annotate("", (x - 0.12, y + 0.7), (x - 0.12, y + 0.3), arrowprops=forward)
+            if 0 < y < len(layers) - 1:
+                ax.annotate("", (x + 0.12, y + 0.3), (x + 0.12, y + 0.7), arrowprops=back)
+                if column == 0:
+                    ax.text(x + 0.3, y + 0.5, bars[y], color=RULE, fontsize=12, va="center")
+            if layer in ("h1", "h2") and column == 0:
+                ax.annotate("", (x + 2.5, y + 0.1), (x + 0.5, y + 0.1), arrowprops=forward)
+                ax.annotate("", (x + 0.5, y - 0.1), (x + 2.5, y - 0.1), arrowprops=back)
+    for y, layer in enumerate(("word read", "embedding", "LSTM", "LSTM", "decoder", "word to come")):
+        ax.text(-1.0, y, layer, ha="right", va="center", color="0.35")
+    ax.set(xlim=(-2.6, 3.8), ylim=(-0.5, 5.5))
+    ax.axis("off")
+    return ax
+
+
+def gate(axes: Iterable[Axes], *, others: Sequence[float] = (-3.0, 0.0, 3.0)) -> list[Axes]:
+    """Draw how the logistic of a sum is shared out among its terms, without bias: `gate_explorer` on paper.
+
+    Parameters
+    ----------
+    axes
+        One for each irrelevant input.
+    others
+        These inputs.
+    """
+    axes = list(axes)
+    for other, ax in zip(others, axes, strict=True):
+        for name, value in _shares(other, 0.0).items():
+            ax.plot(_RELEVANT, value, color=PARTS[name], label=name, linewidth=3 if name == "gate" else 1.5)
+        ax.set(title=f"irrelevant input {other:g}", xlabel="relevant input")
+    axes[0].set_ylabel("share of the gate")
+    axes[-1].legend(fontsize="small")
+    return axes
+
+
+def _shares(other: float, bias: float) -> dict[str, torch.Tensor]:
+    """The logistic gate, and what of it is the relevant input's, the irrelevant one's and the bias's."""
+    one, fixed = torch.full_like(_RELEVANT, other), torch.tensor(bias, dtype=torch.float64)
+    whole = _RELEVANT + one + fixed
+    found = {
+        "relevant": linearised(torch.sigmoid, _RELEVANT, whole, fixed),
+        "irrelevant": linearised(torch.sigmoid, one, whole, fixed),
+        "bias": torch.sigmoid(fixed).expand_as(whole),
+    }
+    return {"gate": torch.stack([*found.values()]).sum(0), **found}
+
+
+def gate_explorer() -> go.Figure:
+    """An interactive figure of how the logistic of a sum is shared out among its terms.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Over the relevant input: the gate, and the parts of it that are relevant, irrelevant and the bias's;
+        a slider sets the irrelevant input, buttons the bias.
+    """
+    others, biases = np.arange(-4.0, 4.5, 1.0), (-2.0, 0.0, 2.0)
+    figure = go.Figure()
+    for bias in biases:
+        for other in others:
+            for name, value in _shares(other, bias).items():
+                figure.add_scatter(
+                    x=_RELEVANT.numpy(),
+                    y=value.numpy().round(4),
+                    name=name,
+                    line={"color": PARTS[name], "width": 4 if name == "gate" else 2},
+                    visible=bias == 0 and other == 0,
+                    hovertemplate=f"<b>{name}</b> at relevant input %{{x:.1f}}: %{{y:.3f}}<extra></extra>",
+                )
+
+    def visible(bias: float, other: float) -> list[bool]:
+        return [(b, o) == (bias, other) for b in biases for o in others for _ in PARTS]
+
+    def slider(bias: float) -> dict:
+        steps = [
+            {"label": f"{other:g}", "method": "restyle", "args": [{"visible": visible(bias, other)}]}
+            for other in others
+        ]
+        return {"active": len(others) // 2, "currentvalue": {"prefix": "irrelevant input "}, "steps": steps}
+
+    buttons = [
+        {
+            "label": f"bias {bias:g}",
+            "method": "update",
+            "args": [{"visible": visible(bias, 0.0)}, {"sliders": [slider(bias)]}],
+        }
+        for bias in biases
+    ]
+    menu = {"buttons": buttons, "direction": "right", "type": "buttons", "active": 1, "x": 0, "y": 1.18}
+    figure.update_layout(
+        updatemenus=[{**menu, "xanchor": "left"}],
+        sliders=[slider(0.0)],
+        xaxis={"title": "relevant input"},
+        yaxis={"title": "share of the gate", "range": [-0.75, 1.3]},
+    )
+    return plots.interactive(figure)

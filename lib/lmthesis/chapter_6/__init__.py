@@ -1,0 +1,1 @@
+"""Chapter 6: sparsity of layers and gradients, word by word."""

@@ -1,0 +1,211 @@
+"""Chapter 6, comments: which parameters brought the loss down, in the first steps of each epoch.
+
+The steps are those that training took: each model is taken up again after each epoch and trained on as it
+was, with the same text and the same units silenced (thesis chapter 6, section 6.1.1).
+"""
+
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lmdynamics.ground.grid import cached
+from lmdynamics.ground.progress import report
+from lmdynamics.measures import sparsity, words
+from lmdynamics.measures.words import Correlation
+from lmdynamics.models import training
+from lmdynamics.models.recurrent import RecurrentModel
+from lmdynamics.models.runs import Run
+from lmdynamics.models.training import TrainingSettings
+from lmdynamics.observe import activations, allocation, gradients
+from lmdynamics.text.streams import Examples
+from lmthesis.chapter_6.words import CLASSES, MAIN, SparseModels
+from lmthesis.language_models import parallel
+from lmthesis.scales import SparsitySettings
+
+UNKNOWN = "unknown"
+"""Class of the one word that stands for all that are not in the vocabulary."""
+
+
+def tables(
+    sparse: SparseModels, training_settings: TrainingSettings, by_word: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Return how the change of loss in a step of training falls to the parameters.
+
+    Parameters
+    ----------
+    sparse
+        Models and texts.
+    training_settings
+        With which the models were trained.
+    by_word
+        The table `words` of `studies.sparsity`.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        Rows of all begin with `seed` and the `epoch` after which the steps were taken.
+
+        `steps`: one row per `step`: the `change` of loss on the sample, in nats per token, what both methods
+        allocate in all, ``first order`` and ``Simpson``, and of the latter what falls to each layer.
+        `allocated`: one row per `method`, `layer`, `part` and `group` of parameters, sums over the number of
+        `steps` (of `concentration` the mean): see `allocation.by_group`.
+        `concentration`: the `correlation`, by `how` it is taken, of where loss changes with where gradients
+        are, `among` a `number` of words (`layer` e: χ of what a word's embedding is allocated over all steps,
+        with mean χ of the gradient at e where it is the input) or of units (each LSTM layer: size of what a
+        unit's parameters are allocated, with the mean size of the gradient at the unit, on the sample).
+
+    Raises
+    ------
+    ValueError
+        If the training part is too short for a sample that the steps do not read.
+    """
+    text = sparse.texts[MAIN]
+    examples = Examples.next_word(sparse.models.text.train.ids)
+    sample = elsewhere(examples, sparse.settings, training_settings)
+    classes = {name: np.flatnonzero(text.classes == number) for number, name in enumerate(CLASSES)}
+    classes[UNKNOWN] = np.flatnonzero(text.classes < 0)
+    jobs = [
+        (run, epoch, examples, sample, classes, sparse.settings, training_settings)
+        for epoch in range(sparse.models.epochs)
+        for run in sparse.models.runs
+    ]
+    depends = [
+        [run.folder.name for run in sparse.models.runs],
+        sparse.models.epochs,
+        asdict(sparse.settings),
+        sparse.models.text.fingerprint,
+        sparse.models.text.corpus.fingerprint,
+    ]
+    kinds = ("steps", "allocated", "concentration")
+    found: dict[str, pd.DataFrame] = {}
+
+    def compute(kind: str) -> pd.DataFrame:
+        if not found:
+            made = parallel(_of_checkpoint, jobs)
+            steps, allocated, loss_change, units = (
+                pd.concat(each, ignore_index=True) for each in zip(*made, strict=True)
+            )
+            together = pd.concat([_among_words(loss_change, by_word), _among_units(units)], ignore_index=True)
+            found.update(steps=steps, allocated=allocated, concentration=together)
+        return found[kind]
+
+    return {
+        kind: cached(f"allocation-{kind}", depends, lambda kind=kind: compute(kind), code=__name__)  # type: ignore[misc]
+        for kind in kinds
+    }
+
+
+def elsewhere(
+    examples: Examples, settings: SparsitySettings, training_settings: TrainingSettings
+) -> Examples:
+    """A sample of the training part that the followed steps do not read: from the middle of each stream."""
+    batch, back = training_settings.batch, training_settings.steps_back
+    apart, length = len(examples.inputs) // batch, settings.sample // batch
+    if not length or settings.steps * back > apart // 2 or length > apart - apart // 2:
+        raise ValueError(
+            f"to allocate the loss of {settings.sample} tokens over {settings.steps} steps that do not read "
+            f"them, each of {batch} streams needs {2 * max(settings.steps * back, length, 1)} tokens, got "
+            f"{apart}; take more text"
+        )
+    return Examples(
+        *(
+            activations.spread(np.roll(each, -(apart // 2)), settings.sample, streams=batch)
+            for each in examples
+        )
+    )
+
+
+def _of_checkpoint(
+    run: Run,
+    epoch: int,
+    examples: Examples,
+    sample: Examples,
+    classes: dict[str, np.ndarray],
+    settings: SparsitySettings,
+    training_settings: TrainingSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Tables of the first steps after an epoch: by step, by group of parameters, by word, by unit."""
+    seed, model, batch = run.settings["seed"], run.model(epoch), training_settings.batch
+    report(f"allocating changes of loss, seed {seed}, epoch {epoch}")
+    sizes = _sizes_of_gradients(model, sample, batch)
+    steps = training.steps(
+        model,
+        examples,
+        training_settings,
+        seed=seed,
+        epoch=epoch + 1,
+        rate=run.epochs[epoch + 1].learning_rate,
+    )
+    groups, units = allocation.groups(model, classes), model.settings.units
+    of_words = torch.zeros_like(model.embedding.weight)
+    of_units = {layer: torch.zeros(units, device=model.device) for layer in model.layers[1:]}
+    rows, parts = [], []
+    allocations = allocation.allocations(
+        model, sample, islice(steps, settings.steps), batch=batch, intervals=settings.intervals
+    )
+    for number, one in enumerate(allocations):
+        own, part = one.allocated["Simpson"], allocation.by_group(one, groups)
+        sums = part.groupby("method")["allocated"].sum().to_dict()
+        by_layer = part[part["method"] == "Simpson"].groupby("layer", sort=False)["allocated"].sum()
+        rows.append({"step": number + 1, "change": one.change, **sums, **by_layer})
+        parts.append(part)
+        of_words += own["embedding.weight"]
+        for layer, each in enumerate(of_units.values()):
+            each += allocation.by_unit(own, layer, units)
+    keys = ["method", "layer", "part", "group"]
+    sums_of = {"allocated": "sum", "felt": "sum", "helping": "sum", "concentration": "mean"}
+    allocated = pd.concat(parts).groupby(keys, sort=False).agg(sums_of).reset_index()
+    made = (
+        pd.DataFrame(rows),
+        allocated.assign(steps=len(parts)),
+        pd.DataFrame({"word": np.arange(len(of_words)), "loss_change": sparsity.chi(of_words.cpu())}),
+        pd.concat(
+            [
+                pd.DataFrame({"layer": layer, "loss_change": each.cpu(), "gradient": sizes[layer]})
+                for layer, each in of_units.items()
+            ]
+        ),
+    )
+    about: dict[str, Any] = {"seed": seed, "epoch": epoch}
+    by_step, by_group, by_word, by_unit = (table.assign(**about)[[*about, *table.columns]] for table in made)
+    return by_step, by_group, by_word, by_unit
+
+
+def _sizes_of_gradients(model: RecurrentModel, sample: Examples, batch: int) -> dict[str, np.ndarray]:
+    """Mean absolute gradient of each unit by layer."""
+    back = -(-len(sample.inputs) // batch)
+    found = gradients.blocks(model, sample, streams=batch, steps_back=back)
+    return {layer: each.abs().mean(0).cpu().numpy() for layer, each in next(found).gradients.items()}
+
+
+def _among_words(loss_change: pd.DataFrame, by_word: pd.DataFrame) -> pd.DataFrame:
+    """Correlation over input words of χ of loss change with χ of gradients at the embedding."""
+    inputs = by_word.loc[by_word["side"] == "input", ["seed", "epoch", "word", "gradient e"]]
+    joined = loss_change.merge(inputs, on=["seed", "epoch", "word"]).query("word > 0").dropna()
+    return _correlated(joined.assign(layer="e", gradient=joined["gradient e"]), "words")
+
+
+def _among_units(units: pd.DataFrame) -> pd.DataFrame:
+    """Correlation over units of the size of loss change with the size of gradients."""
+    return _correlated(units, "units")
+
+
+def _correlated(points: pd.DataFrame, among: str) -> pd.DataFrame:
+    found = []
+    for (seed, epoch, layer), rows in points.groupby(["seed", "epoch", "layer"]):
+        for how in get_args(Correlation):
+            if len(rows) > 2:
+                table = words.correlations(
+                    rows[["loss_change"]].to_numpy(float),
+                    rows["gradient"].to_numpy(float),
+                    ["loss change"],
+                    how=how,
+                )
+                about = {"seed": seed, "epoch": epoch, "layer": layer, "among": among, "how": how}
+                found.append(table.assign(**about).rename(columns={"words": "number"}))
+    columns = ["seed", "epoch", "layer", "among", "how", "number", "correlation", "low", "high"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)

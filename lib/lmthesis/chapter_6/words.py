@@ -1,0 +1,459 @@
+"""Chapter 6: how sparse the layers of language models and their gradients are, word by word, over training.
+
+One pass over some text for each checkpoint: χ and its companions of each layer and of its gradient at every
+token, summed by target word and by input word, and correlated with the frequency of the words (thesis chapter
+6, section 3). The same is done to control models: of other widths, and of text whose words stand in random
+order.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from lmdynamics.ground.grid import cached
+from lmdynamics.ground.progress import report
+from lmdynamics.measures import sparsity, trees, words
+from lmdynamics.measures.words import Correlation, WordSums
+from lmdynamics.models import runs
+from lmdynamics.models.recurrent import RecurrentModel
+from lmdynamics.models.runs import Run, RunSettings
+from lmdynamics.observe import activations, gradients
+from lmdynamics.observe.gradients import LOGITS, GradientError
+from lmdynamics.text.corpora import PARTS
+from lmdynamics.text.streams import Examples, Parts
+from lmdynamics.text.vocabulary import PreparedText
+from lmthesis import language_models
+from lmthesis.language_models import LanguageModels, parallel
+from lmthesis.scales import Scale, SparsitySettings
+
+MAIN = "language model"
+"""The models of chapter 4, beside which others are controls."""
+SHUFFLED = "shuffled text"
+"""Models that were trained, and are measured, on words in random order."""
+SIDES = ("target", "input")
+"""Whether a token's representation is that of the word which it is to predict, or of the word just read."""
+CLASSES = ("open", "closed", "other")
+"""Of words, by the part of speech of most of their tokens."""
+GROUPS = ("all", "open", "closed", "open, matched", "closed, matched")
+"""Over which words a correlation is taken."""
+TAXICAB = "taxicab"
+"""The norm ‖·‖₁, among the names of measures."""
+LEAST_TOKENS = (1, 2, 5, 10, 20, 50, 100)
+"""Tokens that words are asked to have, to see how noise in the means of rare ones counts."""
+STREAMS = 40
+"""Pieces of text that are read side by side."""
+
+
+@dataclass(frozen=True)
+class MeasuredText:
+    """The text that one kind of model is measured on, and what is known of its words."""
+
+    examples: Examples
+    frequency: Int64[np.ndarray, " words"]
+    """Tokens of each word in the training part."""
+    classes: Int64[np.ndarray, " words"]
+    """Index into `CLASSES`; -1 for `<unk>`, which is left out."""
+    groups: dict[str, Bool[np.ndarray, " words"]]
+    """Words of each of `GROUPS` that has any."""
+    steps_back: int
+
+
+@dataclass(frozen=True)
+class SparseModels:
+    """Language models, their controls, and the texts on which both are measured."""
+
+    models: LanguageModels
+    controls: dict[str, tuple[Run, ...]]
+    texts: dict[str, MeasuredText]
+    """By kind of model; those of other widths are measured on the same text as `MAIN`."""
+    settings: SparsitySettings
+    control_epochs: int
+
+
+def trained(scale: Scale) -> SparseModels:
+    """Return the language models of a scale and their controls, training what is missing."""
+    text = language_models.prepared(scale)
+    wanted = [language_models.jobs(scale, text), *(jobs for _, jobs in _control_jobs(scale, text))]
+    made = iter(parallel(runs.train, [job for jobs in wanted for job in jobs]))
+    found = [tuple(next(made) for _ in jobs) for jobs in wanted]
+    models = LanguageModels(text, found[0], scale.training.epochs, scale.compared_tokens)
+    names = [name for name, _ in _control_jobs(scale, text)]
+    return SparseModels(
+        models,
+        dict(zip(names, found[1:], strict=True)),
+        {MAIN: measured_text(scale, text), SHUFFLED: measured_text(scale, text, shuffled=True)},
+        scale.sparsity,
+        _control_epochs(scale),
+    )
+
+
+def _control_epochs(scale: Scale) -> int:
+    return min(scale.sparsity.control_epochs, scale.training.epochs)
+
+
+def _control_jobs(scale: Scale, text: PreparedText) -> Iterator[tuple[str, list[tuple[RunSettings, Parts]]]]:
+    """What the controls are called, and how they are trained."""
+    shorter = replace(scale, training=replace(scale.training, epochs=_control_epochs(scale)))
+    mixed = _shuffled(text)
+    about = f"language model of {text.corpus.name}, {SHUFFLED}"
+    yield (
+        SHUFFLED,
+        [(replace(one, about=about), mixed) for one, _ in language_models.jobs(shorter, text)],
+    )
+    for units in scale.sparsity.widths:
+        narrow = replace(shorter, model=replace(scale.model, units=units))
+        yield f"{units} units", language_models.jobs(narrow, text)
+
+
+def _shuffled(text: PreparedText) -> Parts:
+    """Each part with its words in random order."""
+    random = np.random.default_rng(0)
+    return Parts(
+        *(Examples.next_word(random.permutation(part.ids)) for part in (text.train, text.dev, text.test))
+    )
+
+
+def measured_text(scale: Scale, text: PreparedText, *, shuffled: bool = False) -> MeasuredText:
+    """Return the text of a scale on which sparsity is measured.
+
+    Raises
+    ------
+    ValueError
+        If the part is unknown, or the corpus has no tags of part of speech.
+    """
+    if scale.sparsity.part not in PARTS:
+        raise ValueError(f"a part is one of {', '.join(PARTS)}, got {scale.sparsity.part!r}")
+    if "pos" not in text.corpus.tags:
+        raise ValueError(
+            f"classes of words need a corpus with parts of speech, got {text.corpus.name!r} without; "
+            "set annotate=True in its settings"
+        )
+    settings, size = scale.sparsity, len(text.vocabulary)
+    part = getattr(text, settings.part)
+    examples = getattr(_shuffled(text), settings.part) if shuffled else Examples.next_word(part.ids)
+    tags = text.corpus.tags["pos"]
+    tag = words.majority(
+        text.train.ids, tags.codes[text.train.source], words=size, least=scale.corpus.min_count
+    )
+    kinds = [0 if name in trees.OPEN else 1 if name in trees.CLOSED else 2 for name in tags.values]
+    classes = np.where(tag >= 0, np.array(kinds)[tag], 2)
+    classes[0] = -1
+    frequency = np.array(text.vocabulary.counts)
+    return MeasuredText(
+        Examples(*(activations.spread(each, settings.tokens, streams=STREAMS) for each in examples)),
+        frequency,
+        classes,
+        _groups(frequency, classes, settings.matched),
+        scale.training.steps_back,
+    )
+
+
+def _groups(
+    frequency: Int64[np.ndarray, " words"], classes: Int64[np.ndarray, " words"], size: int
+) -> dict[str, Bool[np.ndarray, " words"]]:
+    """Words of each group; those that are matched are missing where there are too few."""
+    found = {"all": classes >= 0, **{name: classes == CLASSES.index(name) for name in CLASSES[:2]}}
+    places = [np.flatnonzero(found[name]) for name in CLASSES[:2]]
+    if min(map(len, places)) >= size:
+        chosen = words.matched(frequency[places[0]], frequency[places[1]], size)
+        for name, place, at in zip(CLASSES, places, chosen, strict=False):
+            found[f"{name}, matched"] = np.isin(np.arange(len(classes)), place[at])
+    return found
+
+
+def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
+    """Return how sparse layers and gradients are, by word and over words.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        Rows of all begin with `seed` and `epoch`, and those of all but `words` name the `model` (`MAIN`,
+        `SHUFFLED` or a width); controls have one epoch only.
+
+        `words`, of `MAIN` alone: one row per `seed`, `epoch`, `side` (of `SIDES`) and `word` (its id): number
+        of `tokens` measured, their mean χ by layer, ``activation e`` to ``gradient logits``, and the mean
+        norm of the gradient at the top layer, ``taxicab gradient h2``.
+        `rho`: the `correlation` over the `words` of a `group` with their frequency, by `how` it is taken,
+        `side`, `layer`, `kind` (activation, gradient, or own: the gradient of the token's own loss, after
+        the last epoch) and `measure`; `low` and `high` end its interval over words, whose `mean` is there
+        too. For groups other than all words: of the gradient at the top layer, by target, alone.
+        `class_effects`: of least squares of a word's χ of the gradient at the top layer, over target words of
+        open and closed classes: the `coefficient` of a `feature`, its being of a closed class, beside a
+        constant for each half octave of frequency; `low` and `high` end its interval over words.
+        `levels`: the `mean` over all tokens by `layer`, `kind` and `measure`, and the number of `units`.
+        `noise`: the `correlation` of χ of the gradient at the top layer with target frequency, over `words`
+        with `least` tokens or more, each with all its `tokens` or with just as many as `least`.
+        `undefined`: the `number` of zero vectors by `layer` and `kind`.
+    """
+    last = sparse.models.epochs
+    jobs = [
+        (MAIN, sparse.texts[MAIN], run, epoch, epoch == last)
+        for epoch in reversed(range(last + 1))
+        for run in sparse.models.runs
+    ]
+    jobs += [
+        (name, sparse.texts[SHUFFLED if name == SHUFFLED else MAIN], run, sparse.control_epochs, False)
+        for name, of_name in sparse.controls.items()
+        for run in of_name
+    ]
+    depends = [
+        sorted((name, run.folder.name, epoch) for name, _, run, epoch, _ in jobs),
+        asdict(sparse.settings),
+        sparse.models.text.fingerprint,
+        sparse.models.text.corpus.fingerprint,
+    ]
+    kinds = ("words", "rho", "class_effects", "levels", "noise", "undefined")
+    found: dict[str, pd.DataFrame] = {}
+
+    def compute(kind: str) -> pd.DataFrame:
+        if not found:
+            each = parallel(_of_checkpoint, jobs)
+            for name in kinds:
+                rows = pd.concat([of[name] for of in each if name in of], ignore_index=True)
+                keys = [key for key in ("model", "seed", "epoch") if key in rows]
+                found[name] = rows.sort_values(keys, kind="stable", ignore_index=True)
+        return found[kind]
+
+    return {
+        kind: cached(f"sparsity-{kind}", depends, lambda kind=kind: compute(kind), code=__name__)  # type: ignore[misc]
+        for kind in kinds
+    }
+
+
+def measures_of(layer: str) -> tuple[str, ...]:
+    """What is measured of a layer; of the many logits only what needs no sorting."""
+    sorting = () if layer == LOGITS else ("gini", "spare_units")
+    return ("chi", "hoyer", *sorting, TAXICAB)
+
+
+def measured(layer: str, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "tokens measures"]:
+    """Measure each token's vector, of a layer or of a gradient: `measures_of` the layer, side by side."""
+    taxicab, euclidean = (norm.to(values.dtype) for norm in sparsity.norms(values))
+    chi = euclidean / taxicab
+    known = {"chi": chi, "hoyer": sparsity.stretched(chi, values.shape[-1]), TAXICAB: taxicab}
+    return torch.stack(
+        [known[name] if name in known else sparsity.MEASURES[name](values) for name in measures_of(layer)], -1
+    )
+
+
+def _of_checkpoint(name: str, text: MeasuredText, run: Run, epoch: int, own: bool) -> dict[str, pd.DataFrame]:
+    """All that is told of one model after one epoch."""
+    seed = run.settings["seed"]
+    label = name if name == MAIN else f"{MAIN} ({name})"
+    report(f"sparsity of the {label}, seed {seed}, epoch {epoch}")
+    try:
+        sums, noise = _summed(text, run, epoch, own=own)
+    except GradientError as error:
+        raise GradientError(f"the {label} of seed {seed} after epoch {epoch}: {error}") from error
+    found = {
+        "rho": pd.concat([_rho(sums[side], side, text, run) for side in SIDES], ignore_index=True),
+        "class_effects": _class_effects(sums["target"], text, run),
+        "levels": _levels(sums[SIDES[0]], run),
+        "undefined": _undefined(sums[SIDES[0]]),
+    }
+    if noise:
+        found["noise"] = _noisy(noise, sums["target"], text, run)
+    about: dict[str, Any] = {"model": name, "seed": seed, "epoch": epoch}
+    found = {name: table.assign(**about)[[*about, *table.columns]] for name, table in found.items()}
+    if name == MAIN:
+        table = pd.concat([_by_word(sums[side], side, run) for side in SIDES], ignore_index=True)
+        # many rows: small numbers in few bytes
+        small = {key: np.min_scalar_type(about[key]).type(about[key]) for key in ("seed", "epoch")}
+        found["words"] = table.assign(**small)[[*small, *table.columns]]
+    return found
+
+
+def top_layer(run: Run) -> str:
+    """Name of the layer that the decoder reads."""
+    return f"h{run.settings['model']['layers']}"
+
+
+def _column(kind: str, layer: str, measure: str) -> str:
+    return f"{kind}/{layer}/{measure}"
+
+
+def columns_of(model: RecurrentModel, *, own: bool = False) -> list[str]:
+    """Names of what is measured of a token, in the order of `values_of`: kind, layer and measure."""
+    layers = {layer: measures_of(layer) for layer in (*model.layers, LOGITS)}
+    kinds = {"activation": layers, "gradient": layers}
+    if own:
+        kinds["own"] = {layer: layers[layer] for layer in model.layers}
+        kinds["later"] = dict.fromkeys(model.layers, ("share",))
+    return [
+        _column(kind, layer, measure)
+        for kind, of_kind in kinds.items()
+        for layer, measures in of_kind.items()
+        for measure in measures
+    ]
+
+
+def values_of(block: gradients.Block) -> Float[Tensor, "tokens columns"]:
+    """All that was measured of the tokens of a block, side by side."""
+    later = {layer: share[:, None] for layer, share in block.later.items()}
+    parts = (block.activations, block.gradients, block.own, later)
+    return torch.cat([values for part in parts for values in part.values()], 1)
+
+
+def _summed(
+    text: MeasuredText, run: Run, epoch: int, *, own: bool
+) -> tuple[dict[str, WordSums], dict[int, WordSums]]:
+    """Sums by target and by input word; and by target over a few random tokens of each word."""
+    model = run.model(epoch)
+    columns = columns_of(model, own=own)
+    sums = {side: WordSums(len(text.frequency), columns) for side in SIDES}
+    top = columns.index(_column("gradient", top_layer(run), "chi"))
+    which = torch.from_numpy(words.occurrences(text.examples.targets, seed=0))
+    noise = {least: WordSums(len(text.frequency), ["chi"]) for least in LEAST_TOKENS} if own else {}
+    inputs, targets = (torch.from_numpy(each.astype(np.int64)) for each in text.examples)
+    for block in gradients.blocks(
+        model,
+        text.examples,
+        measure=measured,
+        own=own,
+        streams=STREAMS,
+        steps_back=text.steps_back,
+        name=f"epoch {epoch} in {run.folder.name}",
+    ):
+        values = values_of(block)
+        sums["target"].update(targets[block.tokens], values)
+        sums["input"].update(inputs[block.tokens], values)
+        for least, few in noise.items():
+            chosen = which[block.tokens] < least
+            few.update(targets[block.tokens][chosen], values[chosen.to(values.device), top, None])
+    return sums, noise
+
+
+def _rho(sums: WordSums, side: str, text: MeasuredText, run: Run) -> pd.DataFrame:
+    means, top = sums.means(), f"gradient/{top_layer(run)}/"
+    found = []
+    for group, chosen in text.groups.items():
+        if group != "all" and side != "target":
+            continue
+        wanted = [
+            n
+            for n, column in enumerate(sums.columns)
+            if not column.startswith("later/") and (group == "all" or column.startswith(top))
+        ]
+        for how in get_args(Correlation):
+            own = means[chosen][:, wanted]
+            rows = _correlated(own, text.frequency[chosen], [sums.columns[n] for n in wanted], how)
+            found.append(rows.assign(side=side, group=group, how=how))
+    table = pd.concat(found, ignore_index=True)
+    table[["kind", "layer", "measure"]] = table.pop("column").str.split("/", expand=True).to_numpy()
+    return table[
+        ["side", "layer", "kind", "measure", "group", "how", "words", "mean", "correlation", "low", "high"]
+    ]
+
+
+def _correlated(
+    means: np.ndarray, frequency: np.ndarray, columns: Sequence[str], how: Correlation
+) -> pd.DataFrame:
+    """Correlations of the columns that vary over three words or more."""
+    known = np.isfinite(means)
+    kept = [
+        n
+        for n, own in enumerate(known.T)
+        if own.sum() > 2 and all(len(np.unique(each[own])) > 1 for each in (means[:, n], frequency))
+    ]
+    if not kept:
+        return pd.DataFrame(columns=["column", "words", "mean", "correlation", "low", "high"])
+    found = words.correlations(means[:, kept], frequency, [columns[n] for n in kept], how=how)
+    return found.assign(mean=np.nanmean(means[:, kept], axis=0))
+
+
+def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
+    values = sums.means()[:, sums.columns.index(_column("gradient", top_layer(run), "chi"))]
+    chosen = np.isin(text.classes, (0, 1)) & np.isfinite(values)
+    closed = (text.classes == CLASSES.index("closed"))[chosen]
+    half_octave = np.floor(2 * np.log2(text.frequency[chosen])).astype(int)
+    bins = {f"frequency {each}": (half_octave == each).astype(float) for each in np.unique(half_octave)}
+    shared = np.intersect1d(half_octave[closed], half_octave[~closed])
+    if not len(shared) or len(closed) < len(bins) + 3:
+        return pd.DataFrame(columns=["feature", "coefficient", "low", "high"])
+    found = words.coefficients(values[chosen], {"closed class": closed.astype(float), **bins})
+    return found[found["feature"] == "closed class"]
+
+
+def _levels(sums: WordSums, run: Run) -> pd.DataFrame:
+    rows = [
+        {
+            **dict(zip(("kind", "layer", "measure"), column.split("/"), strict=True)),
+            "units": run.settings["classes"] if f"/{LOGITS}/" in column else run.settings["model"]["units"],
+            "mean": mean,
+        }
+        for column, mean in sums.overall().items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _undefined(sums: WordSums) -> pd.DataFrame:
+    rows = [
+        {**dict(zip(("kind", "layer"), column.split("/"), strict=False)), "number": number}
+        for column, number in sums.undefined.items()
+        if column.endswith("/chi")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _by_word(sums: WordSums, side: str, run: Run) -> pd.DataFrame:
+    means, counts = sums.means(), sums.counts().max(1)
+    kept = np.flatnonzero(counts)
+    chosen = {
+        column: f"{column.split('/')[0]} {column.split('/')[1]}"
+        for column in sums.columns
+        if column.endswith("/chi") and not column.startswith("own/")
+    }
+    chosen[_column("gradient", top_layer(run), TAXICAB)] = f"{TAXICAB} gradient {top_layer(run)}"
+    values = {
+        label: means[kept, sums.columns.index(column)].astype(np.float32) for column, label in chosen.items()
+    }
+    return pd.DataFrame(
+        {"side": side, "word": kept.astype(np.int32), "tokens": counts[kept].astype(np.int32), **values}
+    ).astype({"side": pd.CategoricalDtype(list(SIDES))})
+
+
+def _noisy(noise: dict[int, WordSums], whole: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
+    at = whole.columns.index(_column("gradient", top_layer(run), "chi"))
+    counts = whole.counts()[:, at]
+    found = []
+    for least, few in noise.items():
+        chosen = text.groups["all"] & (counts >= least)
+        for tokens, means in (("all", whole.means()[:, at]), ("as many", few.means()[:, 0])):
+            for how in get_args(Correlation):
+                rows = _correlated(means[chosen, None], text.frequency[chosen], ["chi"], how)
+                found.append(rows.drop(columns="column").assign(least=least, tokens=tokens, how=how))
+    table = pd.concat(found, ignore_index=True)
+    return table[["least", "tokens", "how", "words", "correlation", "low", "high"]]
+
+
+def excluded(sparse: SparseModels, undefined: pd.DataFrame) -> pd.DataFrame:
+    """What was left out of the correlations, and how often.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per reason: `left out`, `number`.
+    """
+    text, vocabulary = sparse.texts[MAIN], len(sparse.models.text.vocabulary)
+    seen = {
+        side: np.bincount(each, minlength=vocabulary)[1:]
+        for side, each in zip(reversed(SIDES), text.examples, strict=True)
+    }
+    rows = {
+        f"words that are never the {side} in the measured text": (seen[side] == 0).sum() for side in SIDES
+    }
+    rows["tokens to predict that are unknown words"] = (text.examples.targets == 0).sum()
+    rows["words of neither open nor closed class (in the comparison of classes)"] = (
+        text.classes == CLASSES.index("other")
+    ).sum()
+    rows["vectors of zeros, over all checkpoints and layers"] = undefined["number"].sum()
+    if GROUPS[-1] not in text.groups:
+        few = min(int(text.groups[name].sum()) for name in CLASSES[:2])
+        rows[f"words of the smaller class: too few for a matched sample of {sparse.settings.matched}"] = few
+    return pd.DataFrame({"left out": list(rows), "number": [int(n) for n in rows.values()]})
