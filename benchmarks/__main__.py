@@ -2,27 +2,72 @@
 
 import argparse
 import importlib
+import pkgutil
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
-import pandas as pd
+import joblib
+import torch
 
-SUITES = ("similarity", "trajectories", "training", "interdependence", "sparsity")
+import benchmarks
+from benchmarks._timing import Row
+
+TABLE = "{:<76} {:>10} {:>12} {:>8}  {:<8} {}"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run suites one after another; the exit status is 1 where one of them failed."""
+    known = suites()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Print the table of benchmarks."
     )
+    parser.add_argument("--tiny", action="store_true", help="only try that they run, in seconds")
     parser.add_argument(
-        "suites", nargs="*", metavar="suite", help=f"{', '.join(SUITES)}; all where none is given"
+        "suites", nargs="*", metavar="suite", help=f"{', '.join(known)}; all where none is given"
     )
-    chosen = parser.parse_args().suites or SUITES
-    unknown = set(chosen).difference(SUITES)
-    if unknown:
-        parser.error(f"no suite named {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
-    rows = [row for suite in chosen for row in importlib.import_module(f"benchmarks.{suite}").rows()]
-    with pd.option_context("display.width", 200, "display.max_colwidth", 90):
-        print(pd.DataFrame(rows).to_string(index=False, float_format="%.3g"))
+    given = parser.parse_args(arguments)
+    if unknown := set(given.suites).difference(known):
+        parser.error(f"no suite named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    print(f"{processor()}, {joblib.cpu_count()} cores; PyTorch {torch.__version__}")
+    print(TABLE.format(*Row._fields), flush=True)
+    succeeded = [run(suite, tiny=given.tiny) for suite in given.suites or known]
+    return 0 if all(succeeded) else 1
+
+
+def suites() -> list[str]:
+    """Names of all suites: the modules of this folder, less those that begin with _."""
+    return sorted(
+        module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name[0] != "_"
+    )
+
+
+def run(suite: str, *, tiny: bool) -> bool:
+    """Print the rows of a suite as they come, and why it failed where it did; whether it succeeded."""
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    try:
+        module = importlib.import_module(f"benchmarks.{suite}")
+        for row in module.rows(module.TINY if tiny else module.FULL):
+            numbers = (f"{number:.3g}" for number in (row.ours, row.alternative, row.ratio))
+            print(TABLE.format(row.name, *numbers, row.unit, row.target).rstrip(), flush=True)
+    except Exception:
+        print(f"the suite {suite} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        return False
+    finally:
+        torch.set_num_threads(threads)  # the next suite may want them all
+    return True
+
+
+def processor() -> str:
+    """Name of this machine's processor, as exactly as the system knows it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,98 +14,118 @@ LSTM takes products too, of four gates from below and from the state before: one
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import acd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import Row, peak_memory, row
+from benchmarks._timing import Row, peak_memory, row
 from lmdynamics.observe import interdependence
 
-UNITS, WORDS = 400, 20  # of the layer, of a sentence
-SENTENCES, DISTANCE = 100, 10  # of a block
 EWT = 254_818  # words of English-EWT
 
 
-def rows() -> list[Row]:
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is compared, and how often."""
+
+    units: int = 400  # of the layer
+    words: int = 20  # of a sentence
+    sentences: int = 100  # of a block
+    distance: int = 10  # the longest, in a block
+    few: int = 2  # blocks of the memory that the other is set beside
+    many: int = 20
+    turns_with_acd: int = 3
+    turns_of_sentence: int = 31
+    turns_of_block: int = 11
+    processes: int = 3  # for each peak of memory
+
+
+FULL = Size()
+TINY = Size(
+    units=8,
+    words=5,
+    sentences=3,
+    distance=2,
+    few=1,
+    many=2,
+    turns_with_acd=1,
+    turns_of_sentence=1,
+    turns_of_block=1,
+    processes=1,
+)
+
+
+def rows(size: Size = FULL) -> Iterator[Row]:
     """Measure; about a minute on a machine that does nothing else."""
     torch.set_num_threads(1)
-    lstm = nn.LSTM(UNITS, UNITS)
-    sentence, block = torch.randn(WORDS, 1, UNITS), torch.randn(WORDS, SENTENCES, UNITS)
+    lstm = nn.LSTM(size.units, size.units)
+    yield from of_sentence(lstm, size)
+    yield from of_block(lstm, size)
+    few, many = (peak(blocks, size) for blocks in (size.few, size.many))
+    name = f"peak memory at {size.many} such blocks, against {size.few}"
+    yield Row(name, many, few, many / few, "MiB", "<= 1.2")
+
+
+def of_sentence(lstm: nn.LSTM, size: Size) -> Iterator[Row]:
+    """All pairs of one sentence."""
+    sentence = torch.randn(size.words, 1, size.units)
     theirs = ForAcd(lstm, sentence)
     check(theirs)
 
-    def all_pairs() -> Tensor:
-        return interdependence.pairwise(lstm, sentence, distance=WORDS - 1)
+    def ours() -> Tensor:
+        return interdependence.pairwise(lstm, sentence, distance=size.words - 1)
 
-    def near_pairs() -> Tensor:
-        return interdependence.pairwise(lstm, block, distance=DISTANCE)
+    def acd_on_each() -> list[Tensor]:
+        return [theirs.of_span(*span) for span in spans(size.words)]
 
-    label = f"all pairs of {WORDS} words, {UNITS} units, against "
-    of_block = f"{SENTENCES} x {WORDS} words, up to {DISTANCE} apart, "
-    whole = row(
-        of_block + "against the few products that it takes",
-        near_pairs,
-        products(lstm, block, DISTANCE),
-        repeats=11,
+    few, repeats = products(lstm, sentence, size.words - 1), size.turns_of_sentence
+    label = f"all pairs of {size.words} words, {size.units} units, against "
+    yield row(
+        label + "acd on as many spans", ours, acd_on_each, repeats=size.turns_with_acd, target="<= 0.05"
     )
+    carried = carrying(lstm, size.words)
+    yield row(label + "products of carrying each", ours, carried, repeats=repeats, target="<= 2")
+    yield row(label + "the few products that it takes", ours, few, repeats=repeats)
+
+
+def of_block(lstm: nn.LSTM, size: Size) -> Iterator[Row]:
+    """Pairs up to a distance, of many sentences side by side."""
+    block, repeats = torch.randn(size.words, size.sentences, size.units), size.turns_of_block
+
+    def ours() -> Tensor:
+        return interdependence.pairwise(lstm, block, distance=size.distance)
+
+    few = products(lstm, block, size.distance)
+    running = products(lstm, block, size.distance, running=True)
+    label = f"{size.sentences} x {size.words} words, up to {size.distance} apart, "
+    whole = row(label + "against the few products that it takes", ours, few, repeats=repeats)
+    yield whole
+    yield row(label + "those of running the LSTM too", ours, running, repeats=repeats)
     speed, bare = (block[..., 0].numel() / seconds for seconds in (whole.ours, whole.alternative))
-    few, many = (
-        peak_memory("from benchmarks.interdependence import through", f"through({blocks})")
-        for blocks in (2, 20)
-    )
-    return [
-        row(
-            label + "acd on as many spans",
-            all_pairs,
-            lambda: [theirs.of_span(*span) for span in spans()],
-            repeats=3,
-            target="<= 0.05",
-        ),
-        row(label + "products of carrying each", all_pairs, carrying(lstm), repeats=31, target="<= 2"),
-        row(
-            label + "the few products that it takes",
-            all_pairs,
-            products(lstm, sentence, WORDS - 1),
-            repeats=31,
-        ),
-        whole,
-        row(
-            of_block + "those of running the LSTM too",
-            near_pairs,
-            products(lstm, block, DISTANCE, running=True),
-            repeats=11,
-        ),
-        Row(of_block + "words a second", speed, bare, speed / bare, "words/s", ""),
-        Row(
-            f"computed from it: {EWT:,} words of English-EWT",
-            EWT / speed,
-            EWT / bare,
-            bare / speed,
-            "s",
-            "",
-        ),
-        Row("peak memory at 20 such blocks, against 2", many, few, many / few, "MiB", "<= 1.2"),
-    ]
+    yield Row(label + "words a second", speed, bare, speed / bare, "words/s", "")
+    name = f"computed from it: {EWT:,} words of English-EWT"
+    yield Row(name, EWT / speed, EWT / bare, bare / speed, "s", "")
 
 
-def spans() -> Iterator[tuple[int, int]]:
+def spans(words: int) -> Iterator[tuple[int, int]]:
     """First and last word of a span for each focus set: every word, and two words for every pair."""
-    for first in range(WORDS):
+    for first in range(words):
         yield first, first
-        for _ in range(first + 1, WORDS):
+        for _ in range(first + 1, words):
             yield first, first + 1
 
 
 class ForAcd:
     """A model of one layer as acd reads it, whose scores are its hidden state."""
 
-    hidden_dim = UNITS
     text = None  # of the batch that acd asks for
 
     def __init__(self, lstm: nn.LSTM, inputs: Tensor) -> None:
         self.lstm, self.inputs = lstm, inputs
-        self.hidden_to_label = nn.Linear(UNITS, UNITS, bias=False)
+        self.hidden_dim = lstm.hidden_size
+        self.hidden_to_label = nn.Linear(lstm.hidden_size, lstm.hidden_size, bias=False)
         nn.init.eye_(self.hidden_to_label.weight)
 
     def embed(self, text: None) -> Tensor:
@@ -120,7 +140,8 @@ class ForAcd:
 
 def check(theirs: ForAcd) -> None:
     """Compare what both say of the last two words, a span that ends where acd reads."""
-    first, last = WORDS - 2, WORDS - 1
+    last = len(theirs.inputs) - 1
+    first = last - 1
     a, b, both = (theirs.of_span(*span) for span in ((first, first), (last, last), (first, last)))
     expected = ((both - a - b).norm() / both.norm()).item()
     found = interdependence.pairwise(theirs.lstm, theirs.inputs, distance=1)[0, first, 0].item()
@@ -128,13 +149,13 @@ def check(theirs: ForAcd) -> None:
         raise RuntimeError(f"the contenders do not compute the same number: {found}, {expected}")
 
 
-def carrying(lstm: nn.LSTM) -> Callable[[], None]:
+def carrying(lstm: nn.LSTM, words: int) -> Callable[[], None]:
     """Multiply one state for each focus set, all side by side, at every step."""
-    from_hidden = lstm.weight_hh_l0.detach()[: 3 * UNITS]
-    states = torch.randn(sum(1 for _ in spans()), UNITS)
+    _, from_hidden, *_ = (parameter.detach()[: 3 * lstm.hidden_size] for parameter in lstm.parameters())
+    states = torch.randn(len(list(spans(words))), lstm.hidden_size)
 
     def multiply() -> None:
-        for _ in range(WORDS):
+        for _ in range(words):
             states @ from_hidden.T
 
     return multiply
@@ -144,7 +165,7 @@ def products(lstm: nn.LSTM, inputs: Tensor, distance: int, *, running: bool = Fa
     """Multiply as many rows by the layer's own weights."""
     steps, batch, _ = inputs.shape
     from_below, from_hidden, *_ = (parameter.detach() for parameter in lstm.parameters())
-    split = slice(0, 3 * UNITS)
+    split = slice(0, 3 * lstm.hidden_size)
     flat = inputs.flatten(0, 1)
 
     def multiply() -> None:
@@ -158,14 +179,19 @@ def products(lstm: nn.LSTM, inputs: Tensor, distance: int, *, running: bool = Fa
     return multiply
 
 
-def through(blocks: int) -> None:
+def peak(blocks: int, size: Size) -> float:
+    """Largest memory, in MiB, of measuring so many blocks."""
+    return peak_memory(
+        "from benchmarks.interdependence import Size, through",
+        f"through({blocks}, {size})",
+        processes=size.processes,
+    )
+
+
+def through(blocks: int, size: Size) -> None:
     """Measure so many blocks of sentences, one after another."""
     torch.set_num_threads(1)
-    lstm = nn.LSTM(UNITS, UNITS)
+    lstm = nn.LSTM(size.units, size.units)
     for _ in range(blocks):
-        interdependence.pairwise(lstm, torch.randn(WORDS, SENTENCES, UNITS), distance=DISTANCE)
-
-
-if __name__ == "__main__":
-    for measured in rows():
-        print(measured)
+        block = torch.randn(size.words, size.sentences, size.units)
+        interdependence.pairwise(lstm, block, distance=size.distance)

@@ -5,81 +5,133 @@ rows use all processors that way. The plain loop is that of PyTorch's word-langu
 all logits at once, dense gradients.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import joblib
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.timing import Row, row
+from benchmarks._timing import Row, row
 from lmdynamics.models import training
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.models.training import TrainingSettings
-from lmdynamics.text.streams import Examples
+from lmdynamics.text.streams import Examples, streams
 
-VOCABULARIES = (5_000, 33_000)
 SETTINGS = TrainingSettings(learning_rate=1.0)
-UNITS, LAYERS, TAGS = 200, 2, 17
-MODELS, STEPS, SMALL_BATCH, TYPES = 9, 40, 10, 200  # of made-up languages at demo scale
-SMALL = ModelSettings(layers=1, units=100, dropout=0.0)
-TAGGED = 40  # batches
-REPEATS = 7
-SIDE = 2048  # of the square matrices whose product says how fast the machine multiplies
+LANGUAGE_MODEL = ModelSettings(layers=2, units=200)
+TEXTS = ((5_000, 10), (33_000, 3))  # words of a vocabulary, batches
+SMALL = ModelSettings(layers=1, units=100, dropout=0.0)  # for a made-up language
+SMALL_BATCH = 10
 
 
-def rows() -> list[Row]:
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is trained, and how often."""
+
+    model: ModelSettings = LANGUAGE_MODEL
+    texts: tuple[tuple[int, int], ...] = TEXTS
+    tags: int = 17
+    tagged: int = 40  # batches of a tagger
+    small: ModelSettings = SMALL
+    models: int = 9  # small ones
+    steps: int = 40  # of each
+    types: int = 200  # of words in a made-up language
+    side: int = 2048  # of the square matrices whose product says how fast the machine multiplies
+    repeats: int = 7
+
+
+FULL = Size()
+TINY = Size(
+    model=replace(LANGUAGE_MODEL, units=8),
+    texts=((50, 2),),
+    tagged=2,
+    small=replace(SMALL, units=8),
+    models=2,
+    steps=2,
+    types=20,
+    side=32,
+    repeats=1,
+)
+
+
+def rows(size: Size = FULL) -> Iterator[Row]:
+    """Measure; some minutes on a machine that does nothing else."""
     torch.set_num_threads(1)
-    found = []
-    tagger = f"{TAGGED} batches of a tagger: "
-    found += [
-        row(
-            tagger + what,
-            our_steps(VOCABULARIES[0], TAGGED, classes=TAGS, layers=1),
+    yield from of_taggers(size)
+    for words, batches in size.texts:
+        yield from of_language_models(words, batches, size)
+    yield row(
+        f"{size.models} models of {size.small.units} units, {size.steps} steps: all in one batch of models",
+        one_after_another(size),
+        in_one_batch(size),
+        repeats=size.repeats,
+    )
+
+
+def of_taggers(size: Size) -> Iterator[Row]:
+    """Training one layer to name tags."""
+    model = replace(size.model, layers=1)
+    words, _ = size.texts[0]
+    total = operations(model, size.tags, size.tagged)
+    for what, alternative, target in (
+        ("matrix products", matrix_products(total, size.side), "<= 1.43"),
+        ("nn.LSTM alone, forwards and backwards", bare_lstm(model.units, size.tagged), ""),
+    ):
+        yield row(
+            f"{size.tagged} batches of a tagger: {what}",
+            our_steps(model, words, size.tagged, runs=size.repeats + 1, classes=size.tags),
             alternative,
-            repeats=REPEATS,
+            repeats=size.repeats,
             target=target,
         )
-        for what, alternative, target in (
-            ("matrix products", matrix_products(operations(TAGS, TAGGED, layers=1)), "≤ 1.43"),
-            ("nn.LSTM alone, forwards and backwards", bare_lstm(TAGGED), ""),
-        )
-    ]
-    for words in VOCABULARIES:
-        batches = 40_000 // words + 2
-        found += [
-            row(
-                f"{batches} batches, {words:,} words: plain loop",
-                our_steps(words, batches),
-                plain_steps(words, batches),
-                repeats=REPEATS,
-            ),
-            row(
-                f"{batches} batches, {words:,} words: matrix products alone",
-                our_steps(words, batches),
-                matrix_products(operations(words, batches)),
-                repeats=REPEATS,
-                target="≤ 1.43",  # 70 % of the machine's FLOP/s
-            ),
-            everywhere(words, batches),
-        ]
-    found.append(
-        row(
-            f"{MODELS} models of {SMALL.units} units, {STEPS} steps: all in one batch of models",
-            one_after_another(),
-            in_one_batch(),
-            repeats=REPEATS,
-        )
+
+
+def of_language_models(words: int, batches: int, size: Size) -> Iterator[Row]:
+    """Training language models of one vocabulary: one, and one for each processor."""
+    model, repeats = size.model, size.repeats
+    total = operations(model, words, batches)
+    yield row(
+        f"{batches} batches, {words:,} words: plain loop",
+        our_steps(model, words, batches, runs=repeats + 1),
+        plain_steps(model, words, batches),
+        repeats=repeats,
     )
-    return found
+    yield row(
+        f"{batches} batches, {words:,} words: matrix products alone",
+        our_steps(model, words, batches, runs=repeats + 1),
+        matrix_products(total, size.side),
+        repeats=repeats,
+        target="<= 1.43",  # 70 % of the machine's FLOP/s
+    )
+    cores = joblib.cpu_count()
+    models = [our_steps(model, words, batches, runs=repeats + 1) for _ in range(cores)]
+    products = matrix_products(cores * total, size.side)
+    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def ours() -> None:
+            list(pool.map(lambda model: model(), models))
+
+        def alternative() -> None:
+            torch.set_num_threads(cores)
+            products()
+            torch.set_num_threads(1)
+
+        name = f"{cores} models on {cores} cores, {words:,} words: matrix products alone"
+        yield row(name, ours, alternative, repeats=repeats, target="<= 1.43")
 
 
-def one_after_another() -> Callable[[], None]:
+def one_after_another(size: Size) -> Callable[[], None]:
     """Models of the shape of chapter 5's made-up languages, trained one by one."""
-    ids = np.random.default_rng(0).integers(TYPES, size=SMALL_BATCH * SETTINGS.steps_back * STEPS + 1)
+    tokens = SMALL_BATCH * SETTINGS.steps_back * size.steps
+    ids = np.random.default_rng(0).integers(size.types, size=tokens + 1)
     settings = TrainingSettings(batch=SMALL_BATCH, learning_rate=1.0)
-    models = [RecurrentModel(SMALL, words=TYPES, classes=TYPES, seed=seed) for seed in range(MODELS)]
+    models = [
+        RecurrentModel(size.small, words=size.types, classes=size.types, seed=seed)
+        for seed in range(size.models)
+    ]
 
     def run() -> None:
         for model in models:
@@ -89,26 +141,26 @@ def one_after_another() -> Callable[[], None]:
     return run
 
 
-def in_one_batch() -> Callable[[], None]:
+def in_one_batch(size: Size) -> Callable[[], None]:
     """The same models side by side: products of stacks of matrices, recurrence written out."""
-    inputs, targets = torch.randint(TYPES, (2, STEPS, SETTINGS.steps_back, MODELS, SMALL_BATCH))
-    units = SMALL.units
+    models, units, types = size.models, size.small.units, size.types
+    inputs, targets = torch.randint(types, (2, size.steps, SETTINGS.steps_back, models, SMALL_BATCH))
     shapes = (
-        (TYPES, units),
+        (types, units),
         (units, 4 * units),
         (units, 4 * units),
         (1, 4 * units),
-        (units, TYPES),
-        (1, TYPES),
+        (units, types),
+        (1, types),
     )
-    weights = [torch.empty(MODELS, *shape).uniform_(-0.1, 0.1).requires_grad_() for shape in shapes]
+    weights = [torch.empty(models, *shape).uniform_(-0.1, 0.1).requires_grad_() for shape in shapes]
     embedding, from_input, from_hidden, bias, decoder, decoder_bias = weights
-    rows = torch.arange(MODELS)[:, None, None]
+    which = torch.arange(models)[:, None, None]
 
     def run() -> None:
-        hidden = cell = torch.zeros(MODELS, SMALL_BATCH, units)
+        hidden = cell = torch.zeros(models, SMALL_BATCH, units)
         for words, wanted in zip(inputs.transpose(1, 2), targets.transpose(1, 2), strict=True):
-            below = embedding[rows, words]  # models, steps, batch, units
+            below = embedding[which, words]  # models, steps, batch, units
             summed = torch.baddbmm(bias, below.flatten(1, 2), from_input).view(*below.shape[:3], -1)
             outputs = []
             for step in range(SETTINGS.steps_back):
@@ -129,40 +181,19 @@ def in_one_batch() -> Callable[[], None]:
     return run
 
 
-def everywhere(words: int, batches: int) -> Row:
-    """One model per processor, beside the same products on all processors."""
-    cores = joblib.cpu_count()
-    models = [our_steps(words, batches) for _ in range(cores)]
-    products = matrix_products(cores * operations(words, batches))
-    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-
-        def ours() -> None:
-            list(pool.map(lambda model: model(), models))
-
-        def alternative() -> None:
-            torch.set_num_threads(cores)
-            products()
-            torch.set_num_threads(1)
-
-        name = f"{cores} models on {cores} processors, {words:,} words: matrix products alone"
-        return row(name, ours, alternative, repeats=REPEATS, target="≤ 1.43")
-
-
-def operations(classes: int, batches: int, layers: int = LAYERS) -> float:
+def operations(model: ModelSettings, classes: int, batches: int) -> float:
     """Floating-point operations of the matrix products of some batches: forward once, backward twice."""
-    weights = UNITS * classes + layers * 8 * UNITS**2
+    weights = model.units * classes + model.layers * 8 * model.units**2
     return 6.0 * weights * SETTINGS.batch * SETTINGS.steps_back * batches
 
 
 def our_steps(
-    words: int, batches: int, *, classes: int | None = None, layers: int = LAYERS
+    settings: ModelSettings, words: int, batches: int, *, runs: int, classes: int | None = None
 ) -> Callable[[], None]:
-    """A run takes so many steps of one long epoch, as training does between two checkpoints."""
-    ids = zipfian(words, batches * (REPEATS + 1))  # one run more, unmeasured
+    """Each of some runs takes so many steps of one long epoch, as training does between two checkpoints."""
+    ids = zipfian(words, batches * runs)
     examples = Examples(ids[:-1], ids[1:] % (classes or words))
-    model = RecurrentModel(
-        ModelSettings(layers=layers, units=UNITS), words=words, classes=classes or words, seed=0
-    )
+    model = RecurrentModel(settings, words=words, classes=classes or words, seed=0)
     steps = training.steps(model, examples, SETTINGS, seed=0, epoch=1, rate=SETTINGS.learning_rate)
 
     def run() -> None:
@@ -172,10 +203,10 @@ def our_steps(
     return run
 
 
-def bare_lstm(batches: int) -> Callable[[], None]:
+def bare_lstm(units: int, batches: int) -> Callable[[], None]:
     """The layer of a tagger without all that is around it."""
-    lstm = nn.LSTM(UNITS, UNITS)
-    inputs = torch.randn(SETTINGS.steps_back, SETTINGS.batch, UNITS, requires_grad=True)
+    lstm = nn.LSTM(units, units)
+    inputs = torch.randn(SETTINGS.steps_back, SETTINGS.batch, units, requires_grad=True)
     wanted = (inputs, *lstm.parameters())
 
     def run() -> None:
@@ -186,37 +217,40 @@ def bare_lstm(batches: int) -> Callable[[], None]:
     return run
 
 
-def plain_steps(words: int, batches: int) -> Callable[[], None]:
+def plain_steps(model: ModelSettings, words: int, batches: int) -> Callable[[], None]:
+    """The loop one would write."""
     ids = zipfian(words, batches)
-    inputs, targets = (streams.streams(each, SETTINGS.batch) for each in (ids[:-1], ids[1:]))
-    embedding, lstm = nn.Embedding(words, UNITS), nn.LSTM(UNITS, UNITS, LAYERS, dropout=0.2)
-    decoder, drop = nn.Linear(UNITS, words), nn.Dropout(0.2)
+    inputs, targets = (streams(each, SETTINGS.batch) for each in (ids[:-1], ids[1:]))
+    units = model.units
+    embedding, lstm = nn.Embedding(words, units), nn.LSTM(units, units, model.layers, dropout=0.2)
+    decoder, drop = nn.Linear(units, words), nn.Dropout(0.2)
     parameters = [p for module in (embedding, lstm, decoder) for p in module.parameters()]
 
     def run() -> None:
-        state = None
+        state: tuple[Tensor, Tensor] | None = None
         for words_now, wanted in zip(
             inputs.split(SETTINGS.steps_back), targets.split(SETTINGS.steps_back), strict=True
         ):
             for parameter in parameters:
                 parameter.grad = None
-            output, state = lstm(drop(embedding(words_now)), state)
+            output, (hidden, cell) = lstm(drop(embedding(words_now)), state)
             logits = decoder(drop(output))
             nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten()).backward()
             nn.utils.clip_grad_norm_(parameters, SETTINGS.clip)
             with torch.no_grad():
                 for parameter in parameters:
+                    assert parameter.grad is not None  # all take part in the loss
                     parameter.add_(parameter.grad, alpha=-SETTINGS.learning_rate)
-            state = tuple(each.detach() for each in state)
+            state = hidden.detach(), cell.detach()
 
     return run
 
 
-def matrix_products(total: float) -> Callable[[], None]:
+def matrix_products(total: float, side: int) -> Callable[[], None]:
     """As many operations in products of large square matrices."""
-    a, b = torch.randn(2, SIDE, SIDE)
-    out = torch.empty(SIDE, SIDE)
-    times = max(1, round(total / (2 * SIDE**3)))
+    a, b = torch.randn(2, side, side)
+    out = torch.empty(side, side)
+    times = max(1, round(total / (2 * side**3)))
 
     def run() -> None:
         for _ in range(times):
@@ -226,5 +260,6 @@ def matrix_products(total: float) -> Callable[[], None]:
 
 
 def zipfian(words: int, batches: int) -> np.ndarray:
+    """Ids of the tokens of some batches, and one more; the smaller the id, the more frequent."""
     tokens = SETTINGS.batch * SETTINGS.steps_back * batches + 1
     return np.minimum(np.random.default_rng(0).zipf(1.3, tokens) - 1, words - 1)

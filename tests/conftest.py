@@ -22,14 +22,15 @@ The square of $x$ is $x^2$.
 ```{code-cell} ipython3
 :tags: [parameters]
 scale: str = "demo"  # how large everything is
+source: str = "run"  # run, or recorded
 epochs: int | None = None  # passes over the corpus
 ```
 
 ```{code-cell} ipython3
-from lmdynamics import progress
+from lmdynamics.ground import progress
 
 progress.report("halfway")
-print(scale, epochs)
+print(scale, epochs, source)
 ```
 """
 
@@ -72,6 +73,7 @@ def tiny_book(tmp_path, monkeypatch) -> Path:
     """A book of one small chapter with the checkout's own configuration, and a cache of its own."""
     monkeypatch.delenv("LMDYNAMICS_CACHE", raising=False)
     monkeypatch.delenv("LMBOOK_SCALE", raising=False)
+    monkeypatch.delenv("LMBOOK_SOURCE", raising=False)
     for name in ("_config.yml", "references.bib"):
         shutil.copy(ROOT / name, tmp_path)
     chapters = tmp_path / "chapters"
@@ -110,7 +112,12 @@ def book(tmp_path_factory) -> Path:
             *(str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT)),
             *("--path-output", str(folder), "-W", "-n", "--keep-going", "-q"),
         ],
-        env={**os.environ, "LMBOOK_SCALE": "smoke", "LMDYNAMICS_CACHE": str(folder / "cache")},
+        env={
+            **os.environ,
+            "LMBOOK_SCALE": "smoke",
+            "LMBOOK_SOURCE": "run",
+            "LMDYNAMICS_CACHE": str(folder / "cache"),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -8,6 +8,7 @@ import yaml
 from conftest import ROOT, TINY
 
 from lmbook import chapters, extension
+from lmdynamics.ground import provenance
 from lmdynamics.text import downloads
 from lmthesis import recorded
 
@@ -155,16 +156,66 @@ def test_code_and_parameters_change_what_a_run_is_kept_under():
     assert len({key(TINY), key(TINY.replace("print(scale", "print(2, scale")), key(TINY, {"epochs": 5})}) == 3
 
 
-def test_a_run_depends_on_the_modules_that_its_chapter_imports_and_on_no_other(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        chapters, "code_fingerprint", lambda *modules, as_imported: asked.append(set(modules)) or "x"
-    )
-    key(TINY)
-    assert asked == [{"lmdynamics", "lmdynamics.ground.progress"}]
+MODULES = {
+    "__init__": "",
+    "recorded": "def load(chapter):\n    return chapter",
+    "findings": "from lmthesis import recorded\n\n\ndef results():\n    return recorded.load('all')",
+    "chapter_1/__init__": "",
+    "chapter_1/study": """
+from lmthesis import recorded
+from lmthesis.chapter_1.layers import measured
 
 
-TAGGING = TINY.replace("print(scale", "from lmdynamics.studies import taggers\n\nprint(scale")
+def study():
+    \"\"\"All.\"\"\"
+    return measured(), recorded.load("chapter_1")
+
+
+def unused():
+    return 2
+""",
+    "chapter_1/layers": "def measured():\n    return 1  # why",
+    "chapter_2/__init__": "",
+    "chapter_2/study": "def study():\n    return 3",
+}
+STUDY = TINY.replace("print(scale", "from lmthesis.chapter_1 import study\n\nstudy.study()\nprint(scale")
+
+
+@pytest.fixture
+def experiments(tmp_path, monkeypatch):
+    """Small experiments in place of the book's: chapter 1 reads its recorded results, chapter 2 reads none."""
+    folder = tmp_path / "lmthesis"
+    for name, text in MODULES.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(provenance, "_FOLDERS", {**provenance._FOLDERS, "lmthesis": folder})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "runs_again"),
+    [
+        ("chapter_1/study", '"chapter_1"', '"chapter_2"', True),
+        ("chapter_1/layers", "return 1", "return 2", True),
+        ("recorded", "return chapter", "return None", True),
+        ("chapter_1/layers", "  # why", "", False),
+        ("chapter_1/study", "All.", "Everything.", False),
+        ("chapter_1/study", "return 2", "return 3", False),
+        ("chapter_2/study", "return 3", "return 4", False),
+        ("findings", "'all'", "'none'", False),
+    ],
+)
+def test_a_page_is_run_again_after_an_edit_of_what_its_cells_reach_and_of_nothing_else(
+    experiments, module, old, new, runs_again
+):
+    before, path = key(STUDY), experiments / f"{module}.py"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert (key(STUDY) != before) == runs_again
+
+
+TAGGING = TINY.replace("print(scale", "from lmdynamics.text import tasks\n\ntasks.load\nprint(scale")
 PMB = [name for name in downloads.SOURCES if "pmb" in name]
 
 
@@ -214,7 +265,7 @@ def test_a_run_is_kept_under_the_code_before_it(without_corpora, monkeypatch):
     before = chapters.stored(notebook, {}, root=without_corpora)
 
     def execute(notebook, parameters, **_):
-        monkeypatch.setattr(chapters, "code_fingerprint", lambda *modules, as_imported: "edited")
+        monkeypatch.setattr(provenance, "text_fingerprint", lambda source: "edited")
         return notebook
 
     monkeypatch.setattr(chapters, "execute", execute)
@@ -226,22 +277,42 @@ def test_a_folder_of_corpora_that_is_none_is_left_for_a_cell_to_name(without_cor
     assert "-" not in chapters.stored(chapters.read(TAGGING), {}, root=without_corpora).stem
 
 
-def test_recorded_results_change_what_a_run_is_kept_under_where_the_chapter_reads_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "chapter", "runs_again"),
+    [
+        ("from lmthesis.chapter_1 import study\n\nstudy.study()", "chapter_1", True),
+        ("from lmthesis.chapter_1 import study\n\nstudy.study()", "chapter_12", False),
+        ("from lmthesis.chapter_1 import study\n\nstudy.unused()", "chapter_1", False),
+        ("from lmthesis.chapter_2 import study\n\nstudy.study()", "chapter_2", False),
+        ("from lmthesis import findings\n\nfindings.results()", "chapter_2", True),
+    ],
+)
+def test_a_page_is_run_again_when_recorded_results_change_that_it_can_read(
+    experiments, tmp_path, monkeypatch, code, chapter, runs_again
+):
     monkeypatch.setattr(recorded, "RESULTS", tmp_path)
-    reading = TINY.replace("print(scale", "from lmdynamics import recorded\n\nprint(scale")
-    (tmp_path / "chapter_1-demo").mkdir()
-    found = []
-    for number in ("1", "2"):
-        (tmp_path / "chapter_1-demo" / "rule.csv").write_text(number)
-        found.append((key(TINY), key(reading)))
-    (first, first_reading), (second, second_reading) = found
-    assert first == second
-    assert first_reading != second_reading
+    page, table = TINY.replace("print(", f"{code}\nprint("), tmp_path / f"{chapter}-demo" / "rule.csv"
+    table.parent.mkdir()
+    table.write_text("1")
+    before = key(page)
+    table.write_text("2")
+    assert (key(page) != before) == runs_again
 
 
-def test_a_cell_may_hold_magics_and_mistakes():
-    magic = TINY.replace("print(scale, epochs)", "%matplotlib inline\nimport lmdynamics.shapes")
-    assert key(magic) != key(TINY.replace("print(scale, epochs)", "this is no Python"))
+ABSENT = "from lmthesis.absent import study\n\nstudy()"
+
+
+def test_a_cell_may_hold_magics_and_mistakes(experiments):
+    magic = STUDY.replace("study.study()", "%matplotlib inline\nstudy.study()")
+    assert key(magic) != key(STUDY.replace("study.study()", "this is no Python"))
+
+
+def test_what_stands_beside_a_magic_or_a_mistake_is_followed(experiments):
+    texts = [STUDY.replace("study.study()", "%matplotlib inline\nstudy.study()")]
+    texts += [f"{STUDY}\n```{{code-cell}} ipython3\n{cell}\n```\n" for cell in ("no Python", ABSENT)]
+    before = list(map(key, texts))
+    (experiments / "chapter_1" / "layers.py").write_text("def measured():\n    return 2")
+    assert not set(map(key, texts)) & set(before)
 
 
 def test_parameters_of_a_run_are_shown_after_those_that_they_override():
@@ -305,7 +376,7 @@ def test_a_book_is_built_from_any_folder_and_only_what_changed_is_run_again(tiny
 
 
 def test_a_failing_cell_fails_the_build_once_and_keeps_nothing(tiny_book, command):
-    (tiny_book / "chapters" / "01_tiny.md").write_text(TINY.replace("print(scale, epochs)", "1 / 0"))
+    (tiny_book / "chapters" / "01_tiny.md").write_text(TINY.replace("print(scale, epochs, source)", "1 / 0"))
     for options in ("", "-W -n --keep-going"):
         failed = build(command, tiny_book, options)
         assert failed.returncode == 1

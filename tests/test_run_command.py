@@ -132,7 +132,7 @@ def test_a_run_leaves_the_executed_notebook_and_its_page(tiny_book, command):
     page = tiny_book / "_build" / "runs" / "01_tiny" / "chapters" / "01_tiny.html"
     assert str(executed) in run.stdout
     assert str(page) in run.stdout
-    assert printed(nbformat.read(executed, as_version=4)) == "demo 5\n"
+    assert printed(nbformat.read(executed, as_version=4)) == "demo 5 run\n"
     assert "demo 5" in page.read_text()
     assert (page.parents[1] / "_static" / "mathjax" / "tex-mml-chtml.js").exists()
 
@@ -147,7 +147,7 @@ def test_progress_is_shown_with_the_chapter_in_front(monkeypatch, capsys):
 
 def test_a_failing_cell_exits_with_1_and_shows_its_traceback_once(tiny_book, command):
     chapter = tiny_book / "chapters" / "01_tiny.md"
-    chapter.write_text(TINY.replace("print(scale, epochs)", "1 / 0"))
+    chapter.write_text(TINY.replace("print(scale, epochs, source)", "1 / 0"))
     run = command("python -m lmbook run chapters/01_tiny.md", cwd=tiny_book)
     assert run.returncode == 1
     assert run.stderr.count("ZeroDivisionError: division by zero") == 1
@@ -171,4 +171,4 @@ def test_plain_papermill_runs_a_chapter(tiny_book, command):
     assert run.returncode == 0, run.stderr
     assert "Warning" not in run.stderr
     assert "unknown parameter" not in run.stderr
-    assert printed(nbformat.read(tiny_book / "out.ipynb", as_version=4)) == "demo 5\n"
+    assert printed(nbformat.read(tiny_book / "out.ipynb", as_version=4)) == "demo 5 run\n"

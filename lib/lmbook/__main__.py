@@ -1,6 +1,9 @@
 """Run one chapter with other parameters: `python -m lmbook run chapters/<chapter>.md -p epochs 5`.
 
-Exit status: 0 when the chapter ran and its page was built, 1 when a cell failed, 2 when the call was refused.
+Or build the whole book: `python -m lmbook build`, at once from recorded results, then page by page from runs.
+
+Exit status: 0 when all was run and its pages were built, 1 when a cell failed or, in the whole book,
+something warned, 2 when the call was refused.
 """
 
 import argparse
@@ -14,25 +17,47 @@ from typing import Any
 
 import yaml
 
-from lmbook import chapters, extension, parameters
+from lmbook import build, chapters, extension, parameters
 from lmdynamics.text import corpora
+
+
+class RefusedError(Exception):
+    """A call that cannot be carried out, before anything was done."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser, call = _parsed(arguments)
     try:
+        status: int = call.command(call)
+    except RefusedError as error:
+        parser.exit(2, f"lmbook {call.name}: {error}\n")
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return 130  # as shells have it
+    return status
+
+
+def _build(call: argparse.Namespace) -> int:
+    try:
+        return build.build(chapters.project_root(Path.cwd()))
+    except (FileNotFoundError, parameters.ParameterError) as error:
+        raise RefusedError(error) from None
+
+
+def _run(call: argparse.Namespace) -> int:
+    try:
         root = chapters.project_root(call.chapter)
         notebook = chapters.read(call.chapter.read_text(encoding="utf-8"))
         values = parameters.parse(notebook, call.parameters)
     except (OSError, parameters.ParameterError) as error:
-        parser.exit(2, f"lmbook run: {error}\n")
+        raise RefusedError(error) from None
     if call.list:
         print(parameters.table(parameters.declared(notebook)))
         return 0
     output = call.output or root / "_build" / "runs" / f"{call.chapter.stem}.ipynb"
     if output.suffix != ".ipynb" or output.is_dir():
-        parser.exit(2, f"lmbook run: -o needs the name of a notebook, OUT.ipynb, got {output}\n")
+        raise RefusedError(f"-o needs the name of a notebook, OUT.ipynb, got {output}")
     try:
         run = chapters.execute(notebook, _absolute(values, root), root=root, label=call.chapter.stem)
         chapters.write(run, output.absolute())
@@ -46,7 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="python -m lmbook", description=__doc__)
-    run = parser.add_subparsers(required=True).add_parser("run", help="run one chapter")
+    commands = parser.add_subparsers(required=True, dest="name")
+    commands.add_parser("build", help="build the whole book").set_defaults(command=_build)
+    run = commands.add_parser("run", help="run one chapter")
+    run.set_defaults(command=_run)
     run.add_argument("chapter", type=Path, help="the chapter's text, chapters/....md")
     run.add_argument(
         "-p",
@@ -61,7 +89,7 @@ def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpa
         "-o", dest="output", type=Path, metavar="OUT.ipynb", help="where the executed notebook goes"
     )
     run.add_argument("--list", action="store_true", help="list the chapter's parameters and stop")
-    return run, parser.parse_args(arguments)
+    return parser, parser.parse_args(arguments)
 
 
 def _absolute(values: dict[str, Any], root: Path) -> dict[str, Any]:

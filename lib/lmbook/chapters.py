@@ -1,10 +1,11 @@
 """Chapters as notebooks: read from their text, run by papermill, kept so that nothing is run twice.
 
-What a run is kept under changes with the code cells, the parameters, the modules of `lmdynamics` that the
-chapter imports, directly or not, recorded results if it reads them, the tagged corpora at hand if it tags,
-and the versions of Python, NumPy and PyTorch; prose does not count.
+What a run is kept under changes with the code cells, the parameters, every definition of the library and of
+the book's experiments that the cells reach, the recorded results that they can read, the tagged corpora at
+hand if they tag, and the versions of Python, NumPy and PyTorch; prose does not count.
 """
 
+import ast
 import copy
 import hashlib
 import json
@@ -29,11 +30,12 @@ from papermill.translators import PythonTranslator, papermill_translators
 
 from lmbook import parameters as declarations
 from lmbook.following import following
-from lmdynamics.ground.provenance import code_fingerprint, imported_modules, with_imports
+from lmdynamics.ground import provenance
 from lmdynamics.text.downloads import DownloadError
 
 CACHE = "LMDYNAMICS_CACHE"
-SCALE = "LMBOOK_SCALE"
+EXPERIMENTS = "lmthesis"
+"""The package of the book's experiments; results that it recorded are read by its module `recorded` alone."""
 INJECTED = "injected-parameters"
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -91,25 +93,14 @@ def cache_folder(root: Path) -> Path:
     return Path(named).expanduser().absolute() if named else root / ".cache"
 
 
-def book_parameters(notebook: NotebookNode) -> dict[str, Any]:
-    """Return what the whole book is built with, where the chapter declares it: `LMBOOK_SCALE` as `scale`."""
-    scale = os.environ.get(SCALE)
-    return (
-        declarations.parse(notebook, [("scale", scale)])
-        if scale and "scale" in declarations.declared(notebook)
-        else {}
-    )
-
-
 def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
-    """Return what a run is kept under, less the corpora at hand: 16 hexadecimal digits."""
-    sources = [cell.source for cell in code_cells(notebook)]
-    imported = _imports(sources)
+    """Return the name of a run, less the corpora at hand: 16 hexadecimal digits of what else decides it."""
+    code = _python(notebook)
     depends_on = {
-        "cells": sources,
+        "cells": [cell.source for cell in code_cells(notebook)],
         "parameters": parameters,
-        "library": code_fingerprint(*imported, as_imported=False),  # a kernel imports it anew
-        "recorded": _recorded() if "lmthesis.recorded" in imported else None,
+        "library": provenance.text_fingerprint(code),  # as its files are: a kernel imports them anew
+        "recorded": _recorded(code),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
@@ -191,7 +182,7 @@ def environment(root: Path) -> Iterator[None]:
 def _place(notebook: NotebookNode, under: str, root: Path) -> Path:
     """Return the file of a run; its name ends in the corpora at hand that a chapter with tasks would miss."""
     found = []
-    if "lmdynamics.text.tasks" in with_imports(*_imports([cell.source for cell in code_cells(notebook)])):
+    if "lmdynamics.text.tasks" in _reached(_python(notebook)):
         from lmdynamics.text import corpora, tasks
 
         with environment(root), suppress(DownloadError):  # where there is no such folder, cells say so
@@ -199,21 +190,42 @@ def _place(notebook: NotebookNode, under: str, root: Path) -> Path:
     return cache_folder(root) / "executed" / f"{'-'.join([under, *found])}.ipynb"
 
 
-def _recorded() -> list[str]:
-    """Digests of all recorded results."""
+def _python(notebook: NotebookNode) -> str:
+    """Return the code cells as one source text without those that are no Python: these fail when run."""
+    provenance.track(EXPERIMENTS)
+    found = []
+    for cell in code_cells(notebook):
+        with suppress(SyntaxError):
+            source = TransformerManager().transform_cell(cell.source)  # magics as calls
+            ast.parse(source)
+            found.append(source)
+    return "\n".join(found)
+
+
+def _reached(code: str) -> set[str]:
+    """Return the modules of which some code reaches a definition."""
+    return {definition.module for definition in provenance.text_reaches(code)}
+
+
+def _recorded(code: str) -> dict[str, str]:
+    """Return digests of the recorded results that some code can read, by file.
+
+    Those are its own chapter's, or all where it asks for all findings.
+    """
+    reached = _reached(code)
+    if f"{EXPERIMENTS}.recorded" not in reached:
+        return {}
     from lmthesis.recorded import RESULTS
 
-    files = sorted(path for path in RESULTS.rglob("*") if path.is_file())
-    return [hashlib.sha256(path.name.encode() + path.read_bytes()).hexdigest() for path in files]
-
-
-def _imports(sources: list[str]) -> set[str]:
-    """Return the modules of the library that code cells import; what is no Python fails when it is run."""
-    found: set[str] = set()
-    for source in sources:
-        with suppress(SyntaxError):
-            found |= imported_modules(TransformerManager().transform_cell(source))
-    return found
+    own = {
+        name.split(".")[1] for name in provenance.imported_modules(code) if name.startswith(f"{EXPERIMENTS}.")
+    }
+    paths = {path.relative_to(RESULTS): path for path in sorted(RESULTS.rglob("*")) if path.is_file()}
+    return {
+        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in paths.items()
+        if f"{EXPERIMENTS}.findings" in reached or name.parts[0].partition("-")[0] in own
+    }
 
 
 def _for_a_page(output: NotebookNode) -> NotebookNode:

@@ -1,4 +1,8 @@
-"""The Sphinx extension of the book: each chapter is run as it is read, and no page needs another host."""
+"""The Sphinx extension of the book: each page is run as it is read, and none needs another host.
+
+What Sphinx notes as read it never writes again, even where it was killed before it had written the page. So a
+file stands beside the pages while they are built, and a build that finds it there reads all of them again.
+"""
 
 import os
 import shutil
@@ -13,14 +17,17 @@ from docutils.nodes import document
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ConfigError
 
-from lmbook import chapters
+from lmbook import chapters, pages, parameters
 
+UNFINISHED = ".unfinished"
 EXECUTED = "LMBOOK_EXECUTED"  # a notebook that was run already, and is to be shown as it is
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the hooks."""
+    app.connect("builder-inited", _require_a_source)
     app.connect("builder-inited", _add_style)
     app.connect("env-get-outdated", _outdated)
     app.connect("source-read", _read)
@@ -28,7 +35,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", _stay_local, priority=900)  # after everybody has added scripts
     app.connect("build-finished", _copy_scripts)
     app.connect("build-finished", _fail_after_a_failed_chapter)
+    app.connect("build-finished", _note_the_end)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _require_a_source(app: Sphinx) -> None:
+    try:
+        pages.book_source()
+    except parameters.ParameterError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _add_style(app: Sphinx) -> None:
@@ -39,21 +54,22 @@ def _add_style(app: Sphinx) -> None:
 def _outdated(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
-    """Return the chapters that would be run, or shown, under another key than when they were last read."""
+    """Return the pages of which another run would be shown than when they were last read, or written."""
+    unfinished = Path(app.outdir, UNFINISHED)
+    if unfinished.exists():
+        return list(env.found_docs)
+    unfinished.touch()
     return [
         name
         for name in env.found_docs - added - changed
-        if _note(env, name).get("stored") != _stored(app, name)
+        if _note(env, name).get("state") != _state(app, name)
     ]
 
 
-def _stored(app: Sphinx, docname: str) -> str | None:
-    """Return the path under which a chapter's run is kept; None where there is no run, or nothing to run."""
+def _state(app: Sphinx, docname: str) -> str | None:
+    """Return what tells whether another run of a page would be shown; None where there is nothing to run."""
     notebook = chapters.read(Path(app.env.doc2path(docname)).read_text(encoding="utf-8"))
-    if not chapters.code_cells(notebook):
-        return None
-    path = chapters.stored(notebook, chapters.book_parameters(notebook), root=Path(app.srcdir))
-    return str(path) if path.exists() else "none yet"
+    return pages.state(notebook, Path(app.srcdir)) if chapters.code_cells(notebook) else None
 
 
 def _read(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -65,21 +81,29 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    if ready := os.environ.get(EXECUTED):
-        path = Path(ready)
-    else:
-        parameters = chapters.book_parameters(notebook)
-        try:
-            path = chapters.executed(notebook, parameters, root=Path(app.srcdir), label=docname)
-        except chapters.ChapterError as failure:
-            print(f"\n{failure}\n", file=sys.stderr)
-            _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
-            return notebook
+    root = Path(app.srcdir)
+    try:
+        path = _given() or pages.shown(notebook, root=root, label=docname)
+    except chapters.ChapterError as failure:
+        print(f"\n{failure}\n", file=sys.stderr)
+        _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
+        return pages.without_outputs(notebook)
+    if path is None:
+        _note(app.env, docname)["state"] = pages.state(notebook, root)
+        return pages.without_outputs(notebook)
     run = nbformat.read(path, as_version=4)
-    _note(app.env, docname)["stored"] = str(path)
-    runtime = run.metadata.papermill.duration
-    _note_run(app.env, docname, succeeded=True, runtime=runtime, when=path.stat().st_mtime)
+    _note(app.env, docname).update(state=str(path), run=str(path))
+    runtime, when = run.metadata.papermill.duration, path.stat().st_mtime
+    recorded = run.metadata.papermill.parameters.get("source") == pages.RECORDED
+    method = "papermill, recorded results" if recorded else "papermill"
+    _note_run(app.env, docname, succeeded=True, runtime=runtime, when=when, method=method)
     return chapters.merged(notebook, run)
+
+
+def _given() -> Path | None:
+    """Return the notebook that was run already and is to be shown as it is, if there is one."""
+    path = os.environ.get(EXECUTED)
+    return Path(path) if path else None
 
 
 def _note(env: BuildEnvironment, docname: str) -> dict[str, Any]:
@@ -87,17 +111,23 @@ def _note(env: BuildEnvironment, docname: str) -> dict[str, Any]:
 
 
 def _note_run(
-    env: BuildEnvironment, docname: str, *, succeeded: bool, runtime: float | None, when: float
+    env: BuildEnvironment,
+    docname: str,
+    *,
+    succeeded: bool,
+    runtime: float | None,
+    when: float,
+    method: str = "papermill",
 ) -> None:
     """Give the table of execution times its row."""
-    row = {"mtime": when, "runtime": runtime, "method": "papermill", "succeeded": succeeded}
+    row = {"mtime": when, "runtime": runtime, "method": method, "succeeded": succeeded}
     NbMetadataCollector.set_exec_data(env, docname, {**row, "error": None, "traceback": None})
 
 
 def _offer_notebook(
     app: Sphinx, pagename: str, template: str, context: dict, doctree: document | None
 ) -> None:
-    path = doctree is not None and _note(app.env, pagename).get("stored")
+    path = doctree is not None and _note(app.env, pagename).get("run")
     if path:
         offered = Path(app.outdir, "_sources", f"{pagename}.ipynb")
         offered.parent.mkdir(parents=True, exist_ok=True)
@@ -135,3 +165,8 @@ def _fail_after_a_failed_chapter(app: Sphinx, exception: Exception | None) -> No
     runs = [data.get("exec_data") for data in NbMetadataCollector.get_doc_data(app.env).values()]
     if any(run and not run["succeeded"] for run in runs):
         app.statuscode = 1
+
+
+def _note_the_end(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None:
+        Path(app.outdir, UNFINISHED).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ the thick line of their mean. Interactive figures are plotly's, which the book a
 
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +24,8 @@ from lmdynamics.measures.probes import RANDOM
 
 Line = Literal["-", "--", ":", "-."]
 """Solid for what is measured, dashed and dotted for what it is compared with."""
+Colour = str | np.ndarray
+"""By name, or as a colour map gives it."""
 
 MODELS = {"language model": "#5d5d9e"}
 """Colour of each kind of model."""
@@ -84,6 +86,51 @@ def use_style() -> None:
     )
 
 
+def seeds(
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    x: str,
+    y: str,
+    colour: Colour,
+    line: Line = "-",
+    label: str | None = None,
+    width: float = 2.0,
+    marker: str = "",
+    band: bool = False,
+) -> Axes:
+    """Draw a thin line for each seed under the thick line of their mean; nothing where there are no rows.
+
+    Parameters
+    ----------
+    table
+        One row per `seed` and abscissa at least; several rows of one seed are averaged.
+    ax
+        Where to draw.
+    x, y
+        Columns: the abscissa, and what to draw.
+    colour, line
+        Of all lines.
+    label
+        Of the mean, in a legend.
+    width, marker
+        Of the mean: its line, and what stands at each abscissa.
+    band
+        Whether to shade between `low` and `high`, each averaged over seeds.
+    """
+    lines = table.pivot_table(index=x, columns="seed", values=y)
+    if lines.empty:
+        return ax
+    if band:
+        ends = table.groupby(x)[["low", "high"]].mean()
+        ax.fill_between(ends.index, ends["low"], ends["high"], color=colour, alpha=0.15, linewidth=0)
+    mean = lines.mean(axis=1)
+    style: dict[str, Any] = {"color": colour, "linestyle": line}
+    ax.plot(lines.index, lines, linewidth=0.7, alpha=0.5, **style)
+    ax.plot(mean.index, mean, linewidth=width, label=label, marker=marker, markersize=3.5, **style)
+    return ax
+
+
 def over_epochs(
     table: pd.DataFrame,
     ax: Axes,
@@ -116,15 +163,13 @@ def over_epochs(
     matplotlib.axes.Axes
     """
     for group, colour in colours.items():
-        lines = table[table[by] == group].pivot_table(index="epoch", columns="seed", values=y)
-        mean = lines.mean(axis=1)
-        if lines.empty:
+        rows = table[table[by] == group]
+        if line == "-":
+            seeds(rows, ax, x="epoch", y=y, colour=colour, label=group, width=2.2, marker="o")
             continue
-        if line != "-":
-            ax.plot(mean.index, mean, color=colour, linewidth=1.2, linestyle=line)
-            continue
-        ax.plot(lines.index, lines, color=colour, linewidth=0.7, alpha=0.5)
-        ax.plot(mean.index, mean, color=colour, linewidth=2.2, label=group, marker="o", markersize=3)
+        lines = rows.pivot_table(index="epoch", columns="seed", values=y)
+        if not lines.empty:
+            ax.plot(lines.index, lines.mean(axis=1), color=colour, linewidth=1.2, linestyle=line)
     ax.set(xlabel="epoch", ylabel=MEASURES.get(y, y))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if legend and line == "-" and len(colours) > 1:
@@ -135,8 +180,8 @@ def over_epochs(
 def mark_rescalings(losses: pd.DataFrame, ax: Axes) -> Axes:
     """Draw a dotted line at each epoch after which a learning rate was quartered; more seeds, darker."""
     at = losses.loc[losses["rescaled"], "epoch"].value_counts()
-    for epoch, seeds in at.items():
-        ax.axvline(epoch, color="0.4", linestyle=":", alpha=seeds / losses["seed"].nunique())
+    for epoch, number in at.items():
+        ax.axvline(epoch, color="0.4", linestyle=":", alpha=number / losses["seed"].nunique())
     return ax
 
 
@@ -300,11 +345,11 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
     figure = make_subplots(cols=len(LAYERS), shared_yaxes=True, subplot_titles=list(LAYERS))
     drawn = []
     for kind, task, (column, layer) in product(kinds, tasks, enumerate(LAYERS, start=1)):
-        seeds = curves[kind].xs((task, layer), level=("task", "layer")).unstack("seed")
+        lines = curves[kind].xs((task, layer), level=("task", "layer")).unstack("seed")
         figure.add_scatter(
-            x=seeds.index,
-            y=seeds.mean(axis=1).round(4),
-            customdata=[round(half_interval(row), 3) for row in seeds.to_numpy()],
+            x=lines.index,
+            y=lines.mean(axis=1).round(4),
+            customdata=[round(half_interval(row), 3) for row in lines.to_numpy()],
             mode="lines+markers",
             line={"color": TASKS[task]},
             name=task,
@@ -339,11 +384,7 @@ def by_distance(table: pd.DataFrame, ax: Axes) -> Axes:
     ax
         Where to draw.
     """
-    ends = table.groupby("sequential")[["low", "high"]].mean()
-    ax.fill_between(ends.index, ends["low"], ends["high"], color=LAYERS["h1"], alpha=0.2, linewidth=0)
-    lines = table.pivot_table(index="sequential", columns="seed", values="mean")
-    ax.plot(lines.index, lines, color=LAYERS["h1"], linewidth=0.7, alpha=0.5)
-    ax.plot(lines.index, lines.mean(axis=1), color=LAYERS["h1"], linewidth=2.2, marker="o", markersize=4)
+    seeds(table, ax, x="sequential", y="mean", colour=LAYERS["h1"], width=2.2, marker="o", band=True)
     ax.set(xlabel="sequential distance, in words", ylabel=MEASURES["mean"])
     return ax
 
@@ -405,13 +446,8 @@ def by_length(table: pd.DataFrame, ax: Axes, *, x: str, y: str, legend: bool = T
     shades = mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(lengths)))
     for (length, colour), familiar in product(zip(lengths, shades, strict=True), (False, True)):
         rows = table[(table["length"] == length) & (table["familiar"] == familiar)]
-        lines = rows.pivot_table(index=x, columns="seed", values=y)
-        if lines.empty:
-            continue
-        style = "--" if familiar else "-"
         label = f"{length} symbols{', familiar' if familiar else ''}"
-        ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.4, linestyle=style)
-        ax.plot(lines.index, lines.mean(axis=1), color=colour, linewidth=2, linestyle=style, label=label)
+        seeds(rows, ax, x=x, y=y, colour=colour, line="--" if familiar else "-", label=label)
     ax.set(xlabel=x, ylabel=MEASURES.get(y, y))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if legend:
@@ -435,13 +471,9 @@ def rarity(table: pd.DataFrame, ax: Axes, *, words: int) -> Axes:
     shades = mpl.colormaps["plasma"](np.linspace(0.1, 0.75, len(numbers)))
     columns: dict[str, Line] = {"omega_from_alpha": "-", "omega_from_scaffold": ":"}
     for (rules, colour), (column, line) in product(zip(numbers, shades, strict=True), columns.items()):
-        lines = table[table["rules"] == rules].pivot_table(index="length", columns="seed", values=column)
-        focus = "α" if line == "-" else "scaffold"
-        ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.5, linestyle=line)
-        mean = lines.mean(axis=1)
-        ax.plot(
-            mean.index, mean, color=colour, linestyle=line, marker="o", label=f"{focus}, {rules:,} examples"
-        )
+        label = f"{'α' if line == '-' else 'scaffold'}, {rules:,} examples"
+        rows = table[table["rules"] == rules]
+        seeds(rows, ax, x="length", y=column, colour=colour, line=line, label=label, marker="o")
     ax.axhline(1 / words, color="0.45", linewidth=1.2, linestyle="-.")
     ax.set(xlabel="symbols in the scaffold", ylabel="probability of ω, by parts", yscale="log")
     ax.set_xticks(sorted(table["length"].unique()))
@@ -626,3 +658,23 @@ def _grids(table: pd.DataFrame) -> dict[str, np.ndarray]:
             np.fill_diagonal(grid, 1)
             grids[layer] = grid
     return grids
+
+
+_NEEDS_A_RUN = "This figure shows words of the text,\nwhich are not recorded: run the page to see it."
+
+
+def needs_a_run() -> go.Figure:
+    """An interactive figure that says that it has nothing to show before the page is run."""
+    figure = go.Figure()
+    said = _NEEDS_A_RUN.replace("\n", "<br>")
+    figure.add_annotation(text=said, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return interactive(figure).update_layout(height=160)
+
+
+def needs_a_run_here(ax: Axes) -> Axes:
+    """The same on axes."""
+    ax.set(xticks=[], yticks=[])
+    ax.text(0.5, 0.5, _NEEDS_A_RUN, ha="center", va="center", color="0.45", transform=ax.transAxes)
+    return ax

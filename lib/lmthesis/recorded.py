@@ -1,166 +1,223 @@
 """Results that were measured once and are kept: small tables beside what they were measured with.
 
 A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
-and the seconds of the call that wrote it, in which models trained before cost nothing. It is named
-`<study>-<scale>`; where the scale was given another text to read, its name follows, such as in
-`chapter_5-demo-ewt-150-articles`, and the folder holds the tables alone that depend on the text. It is
-written only by the code that measured it: `python -m lmthesis.recorded chapter_4 desktop` trains what is
-missing and writes to `data/results`.
+and the seconds of the call that wrote it, in which jobs done before cost nothing. It is named
+`<chapter>-<scale>`; where the scale was given another text to read, its name follows, such as in
+`chapter_5-demo-ewt-150-articles`. It is written only by the code that measured it: `python -m
+lmthesis.recorded chapter_4 desktop` trains and measures what is missing and writes to `data/results`.
 """
 
 import argparse
+import datetime
 import importlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
+import lmthesis
 from lmdynamics import plots
 from lmdynamics.ground.provenance import code_fingerprint, provenance
-from lmthesis.scales import SCALES, Scale, scale
+from lmthesis.scales import Settings
 
-STUDIES = ("chapter_4", "chapter_5", "chapter_6")
-"""Modules of `studies` that have a `study` to record."""
-LEFT_OUT = ("shown", "words", "vocabulary")
-"""Tables that are not kept: they hold text by others, or a row for every word and epoch."""
+Tables = dict[str, pd.DataFrame]
+Study = Callable[[Any], Tables]
+"""The function `study` of a chapter: its settings in, all tables of its page out."""
+
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
-"""Where the book keeps them."""
-PICTURES = {"chapter_4": plots.settling}
-"""What is drawn of a study beside its tables, for the README."""
+"""Where the book keeps recorded results."""
+SOURCES = ("run", "recorded")
+"""Where a page's tables come from: computed now (what was done before is not done again), or kept."""
 
 
 @dataclass(frozen=True)
 class Recorded:
     """A study as it was once measured."""
 
-    tables: dict[str, pd.DataFrame]
+    tables: Tables
     about: dict[str, Any]
     """Settings, versions, machine, date (UTC) and seconds."""
 
 
-class Text(NamedTuple):
-    """What a scale is given to read; None for its own."""
-
-    corpus: str | None = None
-    articles: int | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """Parts of a folder's name."""
-        return [
-            *([Path(self.corpus).stem] if self.corpus else []),
-            *([f"{self.articles}-articles"] if self.articles is not None else []),
-        ]
+def chapters() -> tuple[str, ...]:
+    """Names of the chapters that can be recorded: folders of this package with a `study`."""
+    (folder,) = lmthesis.__path__
+    return tuple(path.parent.name for path in sorted(Path(folder).glob("chapter_*/study.py")))
 
 
-OWN = Text()
-
-
-def record(study: str, size: Scale, folder: Path, *, text: Text = OWN) -> Path:
-    """Measure a study and keep its tables.
+def results(study: Study, scale: Settings, *, source: str = "run", folder: Path = RESULTS) -> Tables:
+    """Return the tables of a chapter's page.
 
     Parameters
     ----------
     study
-        One of `STUDIES`.
-    size
-        How large.
+        The chapter's.
+    scale
+        Its settings.
+    source
+        `run` computes what is missing; `recorded` reads what was kept, trains nothing and reads no corpus.
+    folder
+        Where recorded results are kept.
+
+    Raises
+    ------
+    ValueError
+        If the source is unknown.
+    FileNotFoundError
+        If these settings were not recorded; names the command that records them, and what was recorded.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"a source is one of {', '.join(SOURCES)}, got {source!r}")
+    return study(scale) if source == "run" else load(chapter_of(study), scale, folder).tables
+
+
+def ran_table(scale: Settings, tokens: int) -> pd.DataFrame:
+    """Return what a page says at its top of what ran.
+
+    Parameters
+    ----------
+    scale
+        Its settings.
+    tokens
+        That each language model has read in training.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row: `scale, tokens_read, seeds, date`.
+    """
+    seeds = ", ".join(map(str, scale.seeds))
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return pd.DataFrame([{"scale": scale.name, "tokens_read": tokens, "seeds": seeds, "date": today}])
+
+
+@dataclass(frozen=True)
+class Top:
+    """What a page says at its top: where its numbers come from."""
+
+    ran: pd.DataFrame
+    source: str
+
+    def _repr_html_(self) -> str:
+        (row,) = self.ran.to_dict("records")
+        how = {"run": "Run for this page", "recorded": "Recorded results"}[self.source]
+        said = (
+            f"<strong>{how}.</strong> Scale <em>{escape(str(row['scale']))}</em>: each language model read "
+            f"{row['tokens_read']:,} tokens; seeds {escape(str(row['seeds']))}; {row['date']}."
+        )
+        return f'<div class="ran {self.source}"><p>{said}</p></div>'
+
+
+def record(
+    chapter: str, scale: Settings, folder: Path = RESULTS, *, text: tuple[str, ...] = (), command: str = ""
+) -> Path:
+    """Measure a chapter and keep its tables.
+
+    Parameters
+    ----------
+    chapter
+        One of `chapters()`.
+    scale
+        Its settings.
     folder
         Where recorded results are kept.
     text
-        What the scale was given to read.
+        What names another text than the scale's own, as parts of the folder's name; then those tables alone
+        are kept that depend on the text.
+    command
+        What measures it again, as one types it.
 
     Returns
     -------
     pathlib.Path
-        The folder of this study, scale and text. What stood there is overwritten.
+        The folder of this chapter, scale and text. What stood there is overwritten.
     """
-    module = importlib.import_module(f"lmdynamics.studies.{study}")
-    begun, code = time.monotonic(), code_fingerprint(module.__name__)
-    tables: Mapping[str, pd.DataFrame] = module.study(size)
-    if text != OWN:
-        tables = {name: tables[name] for name in getattr(module, "OF_TEXT", tables)}
+    module = _module(chapter, "study")
+    begun, code = time.monotonic(), code_fingerprint(module.study)
+    tables: Mapping[str, pd.DataFrame] = module.study(scale)
+    kept = module.OF_TEXT if text else [name for name in tables if name not in module.LEFT_OUT]
     about = {
-        "study": study,
-        "command": _command(study, size.name, text),
-        "settings": asdict(size),
+        "chapter": chapter,
+        "command": command or _command(chapter, scale.name),
+        "settings": asdict(scale),
         "code": code,
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }
-    home = _home(folder, study, size.name, text)
+    home = folder / "-".join([chapter, scale.name, *text])
     home.mkdir(parents=True, exist_ok=True)
     for stale in home.glob("*.csv"):
         stale.unlink()
-    for name, table in tables.items():
-        if name in LEFT_OUT:
-            continue
-        table.to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    for name in kept:
+        tables[name].to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return home
 
 
-def load(study: str, size: str, folder: Path = RESULTS, *, text: Text = OWN) -> Recorded:
-    """Read a recorded study.
-
-    Parameters
-    ----------
-    study
-        One of `STUDIES`.
-    size
-        The name of its scale.
-    folder
-        Where recorded results are kept.
-    text
-        What the scale was given to read.
+def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
+    """Read a recorded study of exactly these settings.
 
     Raises
     ------
     FileNotFoundError
-        If it was not recorded; names the command that records it.
+        If it was not recorded; names the command that records it, and what was recorded.
     """
-    home = _home(folder, study, size, text)
-    if not (home / "about.json").exists():
-        raise FileNotFoundError(f"{home} holds no recorded study; {_command(study, size, text)} measures it")
-    return Recorded(_tables(home), json.loads((home / "about.json").read_text(encoding="utf-8")))
+    wanted = json.loads(json.dumps(asdict(scale)))
+    homes = sorted(path.parent for path in folder.glob(f"{chapter}-*/about.json"))
+    for home in homes:
+        about = json.loads((home / "about.json").read_text(encoding="utf-8"))
+        if about["settings"] == wanted:
+            return Recorded({path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}, about)
+    known = ", ".join(home.name for home in homes) or "none"
+    own = _module(chapter, "settings").scale(scale.name)
+    changed = [name for name, value in asdict(scale).items() if value != asdict(own)[name]]
+    what = f"{scale.name} with other {', '.join(changed)}" if changed else f"scale {scale.name}"
+    raise FileNotFoundError(
+        f"{chapter} was not recorded at {what} (there are: {known}); set source to run, or record it: "
+        f"{_command(chapter, scale.name)}"
+    )
 
 
-def _home(folder: Path, study: str, size: str, text: Text) -> Path:
-    return folder / "-".join([study, size, *text.names])
+def chapter_of(study: Study) -> str:
+    """Name of the chapter that a study belongs to."""
+    return study.__module__.split(".")[-2]
 
 
-def _command(study: str, size: str, text: Text) -> str:
-    """What records a study, as one types it."""
-    options = [f"--{name} {value}" for name, value in text._asdict().items() if value is not None]
-    return " ".join(["python -m lmthesis.recorded", study, size, *options])
+def _module(chapter: str, name: str) -> Any:
+    return importlib.import_module(f"{lmthesis.__name__}.{chapter}.{name}")
 
 
-def _tables(home: Path) -> dict[str, pd.DataFrame]:
-    return {path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}
+def _command(chapter: str, scale_name: str, **text: Any) -> str:
+    """What records a chapter, as one types it."""
+    options = [f"--{name} {value}" for name, value in text.items() if value is not None]
+    return " ".join(["python -m lmthesis.recorded", chapter, scale_name, *options])
 
 
 def main() -> None:
-    """Record one study at one scale, from the command line."""
-    parser = argparse.ArgumentParser(description="Measure a study and keep its tables.")
-    parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("scale", choices=SCALES)
+    """Record one chapter at one scale, from the command line."""
+    parser = argparse.ArgumentParser(description="Measure a chapter and keep its tables.")
+    parser.add_argument("chapter", choices=chapters())
+    parser.add_argument("scale", help="smoke, demo, desktop or thesis")
     parser.add_argument("--corpus", help="to read in place of the scale's own")
     parser.add_argument("--articles", type=int, help="to read of it, from its beginning")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="default: data/results")
-    given = parser.parse_args()
-    varied = importlib.import_module(f"lmdynamics.studies.{given.study}").varied
-    text = Text(given.corpus, given.articles)
-    size = varied(scale(given.scale), **text._asdict())
-    home = record(given.study, size, given.folder, text=text)
-    if given.study in PICTURES:
+    call = parser.parse_args()
+    text = {"corpus": call.corpus, "articles": call.articles}
+    scale = _module(call.chapter, "settings").scale(call.scale, **text)
+    names = [Path(call.corpus).stem] if call.corpus else []
+    names += [f"{call.articles}-articles"] if call.articles is not None else []
+    command = _command(call.chapter, call.scale, **text)
+    home = record(call.chapter, scale, call.folder, text=tuple(names), command=command)
+    picture = getattr(_module(call.chapter, "figures"), "PICTURE", None)
+    if picture is not None:
         plots.use_style()
-        picture = PICTURES[given.study]
-        figure = picture(_tables(home))
-        figure.savefig(home / f"{picture.__name__}.svg", metadata={"Date": None})
+        tables = load(call.chapter, scale, call.folder).tables
+        picture(tables).savefig(home / f"{picture.__name__}.svg", metadata={"Date": None})
     print(f"recorded in {home}")
 
 

@@ -1,15 +1,15 @@
 """Jobs in, tables out: each job is done once, kept by itself, and done side by side with others.
 
-A job is one function of a module and its arguments: settings, one seed or one model. What it returns, one tidy
-table or several by name, is kept in a folder named by the hash of what decides it: the function's code with all
-that it reaches (`provenance.code_fingerprint`), and its arguments. A study is the concatenation of its jobs. So a
-study that was killed goes on with the jobs that it lacks, and one more seed measures one seed.
+A job is one function of a module and its arguments: settings, one seed or one model. What it returns, one
+tidy table or several by name, is kept in a folder named by the hash of what decides it: the function's code
+with all that it reaches (`provenance.code_fingerprint`), and its arguments. A study is the concatenation of
+its jobs. So a study that was killed goes on with the jobs that it lacks, and one more seed measures one seed.
 
-The engine is joblib: processes on one machine, each job on one processor, so that numbers do not depend on how
-many there are; threads where one GPU serves all; the workers of a Dask cluster where the environment variable
-`LMDYNAMICS_CLUSTER` names its scheduler, or inside `joblib.parallel_config("dask")`. All of them keep tables in
-the same cache directory, so on several machines it lies on a disk that they share. Nothing else in the library
-knows of processes, threads, devices or clusters.
+The engine is joblib: processes on one machine, each job on one processor, so that numbers do not depend on
+how many there are; threads where one GPU serves all; the workers of a Dask cluster where the environment
+variable `LMDYNAMICS_CLUSTER` names its scheduler, or inside `joblib.parallel_config("dask")`. All of them
+keep tables in the same cache directory, so on several machines it lies on a disk that they share. Nothing
+else in the library knows of processes, threads, devices or clusters.
 """
 
 import contextlib

@@ -1,16 +1,16 @@
 """What a number depends on: the code that computes it, the versions it ran with, the machine.
 
 The fingerprint of a function covers the function and every definition that it reaches: functions, classes and
-constants that it names, those that these name, and so on, within the packages that are *tracked* (this library
-and every package whose functions were asked about). Annotations count as names: the methods of an argument are
-reached through its type. Code is compared by meaning: comments, formatting and docstrings are left out, so that
-only an edit that can change a number changes its fingerprint. Code is read, never run. A module that is used as
-a value, or a package whose `__path__` is asked for, counts whole. What is built at run time from a string
-(`importlib.import_module`, `globals()["name"]`) is not seen.
+constants that it names, those that these name, and so on, within the packages that are *tracked* (this
+library and every package whose functions were asked about). Annotations count as names: the methods of an
+argument are reached through its type. Code is compared by meaning: comments, formatting and docstrings are
+left out, so that only an edit that can change a number changes its fingerprint. Code is read, never run. A
+module that is used as a value, or a package whose `__path__` is asked for, counts whole. What is built at run
+time from a string (`importlib.import_module`, `globals()["name"]`) is not seen.
 
-When a file is edited, a process goes on with the code that it imported. So the files of a package are read when
-it is first tracked, and a fingerprint is of that code; a module that is imported later must still be what was
-read.
+When a file is edited, a process goes on with the code that it imported. So the files of a package are read
+when it is first tracked, and a fingerprint is of that code; a module that is imported later must still be
+what was read.
 """
 
 import ast
@@ -114,8 +114,18 @@ def text_fingerprint(source: str) -> str:
     source
         Python source, such as a chapter's code cells joined by newlines.
     """
-    code = _Code("", source, is_package=False)
-    return _digest(_closure(code.all_references(), as_imported=False), as_imported=False)
+    return _digest(text_reaches(source), as_imported=False)
+
+
+def text_reaches(source: str) -> set[Definition]:
+    """Return every definition that some source text reaches in tracked packages, as their files are.
+
+    Parameters
+    ----------
+    source
+        As of `text_fingerprint`. What it imports need not exist: it fails where the text is run.
+    """
+    return _closure(_Code("", source, is_package=False).all_references(), as_imported=False)
 
 
 def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[Definition]:
@@ -203,7 +213,7 @@ def _closure(wanted: Iterable[Definition], *, as_imported: bool) -> set[Definiti
     waiting = list(wanted)
     while waiting:
         module, name = waiting.pop()
-        if module in _NEVER_IN_A_NUMBER:
+        if module in _NEVER_IN_A_NUMBER or _path(module) is None:  # no such module: running it says so
             continue
         code = _code(module, as_imported)
         names = [*code.statements, ""] if name == _WHOLE else [name, ""]  # "": statements that bind no name
@@ -268,9 +278,11 @@ class _Code:
         return self._references[name]
 
     def all_references(self) -> list[Definition]:
-        """All that the module uses, and what it only imports."""
+        """All that the module uses, and what it imports without naming it again."""
         found = [each for name in self.statements for each in self.references(name)]
-        return found + [each for name in self.imports for each in self.behind(name)]
+        nodes = [node for body in self.statements.values() for each in body for node in ast.walk(each)]
+        used = {node.id for node in nodes if isinstance(node, ast.Name)} - self.statements.keys()
+        return found + [each for name in self.imports if name not in used for each in self.behind(name)]
 
     def behind(self, name: str) -> list[Definition]:
         """What a name stands for that the module does not define itself: what it imports under that name."""

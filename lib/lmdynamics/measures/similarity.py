@@ -1,7 +1,7 @@
 """How similar two views of the same tokens are: CCA, SVCCA, PWCCA, CKA and RSA.
 
 Every measure takes two arrays, tokens × units with row i the same token in both, or what
-`statistics.JointMoments` has summed of two views: ``svcca(x, y)`` or ``svcca(moments["early", "late"])``.
+`moments.JointMoments` has summed of two views: ``svcca(x, y)`` or ``svcca(moments["early", "late"])``.
 Both give the same number. RSA alone needs the arrays.
 
 All but RSA centre each unit about its mean over tokens; all compute in float64. Canonical correlations are
@@ -14,6 +14,7 @@ set to 1.
 numbers of both only.
 """
 
+import math
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -163,7 +164,7 @@ def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
     return min(1.0, (weights @ correlations / weights.sum()).item())
 
 
-def cka(x: Block | TwoViews, y: Block | None = None, *, debiased: bool = False) -> float:
+def cka(x: Block | TwoViews, y: Block | None = None) -> float:
     """Linear centred kernel alignment: ‖xᵀy‖² / (‖xᵀx‖ ‖yᵀy‖) in Frobenius norms of centred views.
 
     Unchanged by shifts, by rotations and by one scale for all units of a side. Directions count by their
@@ -173,37 +174,33 @@ def cka(x: Block | TwoViews, y: Block | None = None, *, debiased: bool = False) 
     ----------
     x, y
         Two arrays; or the moments of two views, as `x` alone.
-    debiased
-        Whether the three inner products are the unbiased estimators of HSIC, which leave out each token's
-        product with itself.
 
     Returns
     -------
     float
         In [0, 1]; 1 for identical views. Chance: sqrt(x units × y units) / tokens for uncorrelated units of
-        equal variance, less otherwise. Debiased: in [-1, 1], chance 0.
+        equal variance, less otherwise.
 
     Raises
     ------
     ValueError
-        If rows do not align, a value is not finite, a side does not vary, or there are fewer than 4 tokens
-        for the debiased one.
+        If rows do not align, a value is not finite, a side does not vary, or the fourth powers of its numbers
+        are too small or too large for float64.
 
     References
     ----------
-    Kornblith et al. 2019, section 3. Debiased: Song et al. 2012, equation 5; Nguyen et al. 2021, section 2.1.
+    Kornblith et al. 2019, section 3.
     """
     views = _two_views(x, y)
-    if debiased and views.count < 4:
-        raise ValueError(f"debiased CKA needs at least 4 tokens, got {views.count}")
-    x_own, y_own = (TwoViews(side, side, side.scatter, side.fourth) for side in (views.x, views.y))
-    product, *norms = (_dependence(v, debiased=debiased) for v in (views, x_own, y_own))
-    for name, own, norm in zip("xy", (x_own, y_own), norms, strict=True):
-        if not norm > _ABSENT * own.cross.square().sum():
-            raise ValueError(
-                f"{name} does not vary: all of its tokens are equally far apart, or its numbers are too small"
-            )
-    return float(np.clip(product / (norms[0] * norms[1]) ** 0.5, -1, 1))
+    product, x_norm, y_norm = (
+        products.square().sum().item() for products in (views.cross, views.x.scatter, views.y.scatter)
+    )
+    if not 0 < x_norm * y_norm < math.inf:
+        raise ValueError(
+            f"cka needs fourth powers that float64 can hold, got sums of {x_norm:.1g} for x and {y_norm:.1g} "
+            "for y; scale the views"
+        )
+    return min(1.0, product / (x_norm * y_norm) ** 0.5)
 
 
 def rsa(
@@ -247,22 +244,14 @@ def rsa(
     ----------
     Kriegeskorte et al. 2008.
     """
-    if distance not in get_args(Distance):
-        raise ValueError(f"distance must be one of {get_args(Distance)}, got {distance!r}")
     sides = aligned({"x": x, "y": y})
-    tokens = len(sides["x"])
-    compared = tokens if sample is None else sample
-    if not 3 <= compared <= min(tokens, _MOST_TOKENS):
-        raise ValueError(
-            f"rsa compares each pair of 3 to {min(tokens, _MOST_TOKENS):,} tokens, got {compared:,} of "
-            f"{tokens:,}; set sample"
-        )
-    rows = (
-        np.arange(tokens)
-        if sample is None
-        else np.random.default_rng(seed).choice(tokens, sample, replace=False)
-    )
-    x_ranks, y_ranks = (_ranks(name, side[rows], distance) for name, side in sides.items())
+    if sample is not None:
+        tokens = len(sides["x"])
+        if not 3 <= sample <= tokens:
+            raise ValueError(f"a sample is of 3 or more of the {tokens:,} tokens, got {sample:,}")
+        rows = np.random.default_rng(seed).choice(tokens, sample, replace=False)
+        sides = {name: side[rows] for name, side in sides.items()}
+    x_ranks, y_ranks = (_ranks(name, side, distance) for name, side in sides.items())
     return float(np.clip(x_ranks @ y_ranks, -1, 1))
 
 
@@ -280,10 +269,7 @@ def ranked_distances(x: Block, *, distance: Distance = "euclidean") -> Float[np.
     ValueError
         As `rsa` does.
     """
-    (side,) = aligned({"x": x}).values()
-    if not 3 <= len(side) <= _MOST_TOKENS:
-        raise ValueError(f"rsa compares each pair of 3 to {_MOST_TOKENS:,} tokens, got {len(side):,}")
-    return _ranks("x", side, distance)
+    return _ranks("x", aligned({"x": x})["x"], distance)
 
 
 class _Canonical(NamedTuple):
@@ -373,21 +359,15 @@ def _canonical(
     return _Canonical(directions, correlations.clamp(max=1))
 
 
-def _dependence(views: TwoViews, *, debiased: bool) -> float:
-    """HSIC of the linear kernels, up to a factor that the three of one CKA share.
-
-    With K and L the kernels of the centred views, their rows sum to 0. So of the sums over different tokens
-    that the unbiased estimator takes, each is one over all tokens, minus one over the diagonals, which hold
-    the squared distances from the mean.
-    """
-    n, biased = views.count, views.cross.square().sum().item()
-    if not debiased:
-        return biased
-    diagonals = views.x.scatter.trace().item() * views.y.scatter.trace().item()
-    return biased - n / (n - 2) * views.fourth + diagonals / ((n - 1) * (n - 2))
-
-
 def _ranks(name: str, side: Float[Tensor, "tokens units"], distance: Distance) -> Float[np.ndarray, " pairs"]:
+    """Ranks of all distances, centred and of length 1."""
+    if distance not in get_args(Distance):
+        raise ValueError(f"distance must be one of {get_args(Distance)}, got {distance!r}")
+    if not 3 <= len(side) <= _MOST_TOKENS:
+        raise ValueError(
+            f"rsa compares each pair of 3 to {_MOST_TOKENS:,} tokens, got {len(side):,}; "
+            "take fewer or more of the text's"
+        )
     ranks = rankdata(_distances(name, side, distance))
     ranks -= ranks.mean()
     return ranks / np.linalg.norm(ranks)

@@ -4,6 +4,9 @@
 has (gates, cells) is asked of the recurrent model alone.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
@@ -44,3 +47,33 @@ class Observable(Protocol):
         state
             Where the reading of the stretch before ended; None at the beginning of a text.
         """
+
+
+def matching(names: Sequence[str], patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """Return those names that match a pattern, in their own order.
+
+    Parameters
+    ----------
+    names
+        Dotted names of layers.
+    patterns
+        One or several, such as ``"gpt_neox.layers.*"``; names match themselves. A ``*`` crosses no dot.
+
+    Raises
+    ------
+    ValueError
+        If there is no pattern, or one matches no name.
+    """
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    unmatched = [each for each in wanted if not any(_matches(name, each) for name in names)]
+    if unmatched or not wanted:
+        near = get_close_matches((unmatched or [""])[0], names, n=8, cutoff=0)
+        raise ValueError(
+            f"need names or patterns of layers, such as {', '.join(near)}; got {', '.join(unmatched) or 'none'}"
+        )
+    return tuple(name for name in names if any(_matches(name, each) for each in wanted))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("."), pattern.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))

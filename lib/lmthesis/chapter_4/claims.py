@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from lmdynamics.claims import Claim, Margin
+from lmdynamics.claims import Claim, Claims, Margin
 
 
 def _compared(table: pd.DataFrame, comparison: str, *, epoch: int | None = None) -> pd.Series:
@@ -230,8 +230,8 @@ def _probes_take_longer(trajectories: pd.DataFrame, probes: pd.DataFrame) -> flo
     return probing / (observing + trajectories["svcca_seconds"].sum()) - 1
 
 
-CLAIMS = {
-    "loss_dips_when_rescaled": Claim(
+CLAIMS = Claims(
+    loss_dips_when_rescaled=Claim(
         statement="Loss dips when the step of optimisation is rescaled.",
         source="thesis chapter 4, figure 2",
         tables=("losses",),
@@ -240,49 +240,49 @@ CLAIMS = {
         measured_as="how far the test loss falls below its best so far in the epoch after a rescaling, in "
         "nats per token",
     ),
-    "h2_settles_before_h1": Claim(
+    h2_settles_before_h1=Claim(
         statement="The upper layer h2 settles slightly before the lower one, h1.",
         source="thesis chapter 4, section 4 and figure 3",
         tables=("similarities",),
         margin=_settles_sooner,
         measured_as="similarity to the own final state, h2 less h1, mean over the epochs between",
     ),
-    "seeds_share_far_from_all": Claim(
+    seeds_share_far_from_all=Claim(
         statement="After training, one layer of two models that differ in their seed alone is well below 1.",
         source="thesis chapter 4, section 4 and figure 4, where the highest is near 0.64",
         tables=("similarities",),
         margin=_below_ceiling,
         measured_as=f"{WELL_BELOW} less the highest similarity between seeds after the last epoch",
     ),
-    "seeds_grow_alike": Claim(
+    seeds_grow_alike=Claim(
         statement="Models of two seeds grow more alike over training, in every layer.",
         source="thesis chapter 4, section 4 and figure 4",
         tables=("similarities",),
         margin=_rise("other seed"),
         measured_as="rise from epoch 1 to the last, in the layer where it is smallest",
     ),
-    "near_layers_are_more_alike": Claim(
+    near_layers_are_more_alike=Claim(
         statement="Neighbouring layers of a model are more alike than layers further apart.",
         source="thesis chapter 4, section 4 and figure 5",
         tables=("similarities",),
         margin=_near_above_far,
         measured_as="the lower of e–h1 and h1–h2, less e–h2, after the last epoch",
     ),
-    "layers_differ_more_than_seeds": Claim(
+    layers_differ_more_than_seeds=Claim(
         statement="Two layers of one model are less alike than one layer of two models.",
         source="thesis chapter 4, section 4, figures 4 and 5",
         tables=("similarities",),
         margin=_layers_below_seeds,
         measured_as="lowest similarity between seeds less highest between layers, after the last epoch",
     ),
-    "layers_grow_alike": Claim(
+    layers_grow_alike=Claim(
         statement="The layers of a model grow more alike over training.",
         source="thesis chapter 4, section 4 and figure 5",
         tables=("similarities",),
         margin=_rise("other layer"),
         measured_as="rise from epoch 1 to the last, in the pair where it is smallest",
     ),
-    "probes_stay_flat": Claim(
+    probes_stay_flat=Claim(
         statement="Diagnostic classifiers score alike over training while what they read changes.",
         source="thesis chapter 4, section 4 and figures 6 and 7",
         tables=("probes", "similarities"),
@@ -291,7 +291,7 @@ CLAIMS = {
         "from epoch 1 on, of the word read or to come; 1 less the similarity of epoch 1 to the final state, "
         f"less {FLAT}",
     ),
-    "taggers_below_ceiling": Claim(
+    taggers_below_ceiling=Claim(
         statement="No output tagger is nearer to a recurrent layer than the same layer of another seed is.",
         source="thesis chapter 4, section 4 and figures 4 and 8",
         tables=("ceiling", "trajectories"),
@@ -299,7 +299,7 @@ CLAIMS = {
         measured_as="similarity between seeds less that to the nearest tagger, on the same tokens, after the "
         "last epoch, at h1 or h2",
     ),
-    "probing_takes_longer": Claim(
+    probing_takes_longer=Claim(
         statement="Diagnostic classifiers take longer than comparing with taggers that are there.",
         source="thesis chapter 4, sections 1 and 5",
         tables=("trajectories", "probes"),
@@ -307,14 +307,14 @@ CLAIMS = {
         measured_as="seconds that probes took, divided by those of running models beside taggers and of "
         "SVCCA, less 1",
     ),
-    "recurrent_layers_grow_alike": Claim(
+    recurrent_layers_grow_alike=Claim(
         statement="Recurrent layers grow more similar to those of a tagger over training, for every task.",
         source="thesis chapter 4, abstract and section 4.1, figure 8",
         tables=("trajectories",),
         margin=_grown(RECURRENT, since=1),
         measured_as="rise from epoch 1 to the last, in the task and recurrent layer where it is smallest",
     ),
-    "pos_settles_first": Claim(
+    pos_settles_first=Claim(
         statement="Similarity to UDP POS, the most local property, is the first to settle.",
         source="thesis chapter 4, abstract, section 1 and figure 8",
         tables=("trajectories",),
@@ -322,7 +322,7 @@ CLAIMS = {
         measured_as="mean distance of the curve from its end, as a share of its greatest, over h1 and h2: "
         "the least of the other tasks less UDP POS",
     ),
-    "universal_pos_nearest": Claim(
+    universal_pos_nearest=Claim(
         statement="Of output taggers, UDP POS is nearest to the recurrent layers.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
@@ -330,7 +330,7 @@ CLAIMS = {
         measured_as="similarity to UDP POS less the highest of another task, after the last epoch, at h1 or "
         "h2",
     ),
-    "pos_nearest": Claim(
+    pos_nearest=Claim(
         statement="Of output taggers, UDP POS is nearer to the recurrent layers than semantic tags are, "
         "after every epoch.",
         source="thesis chapter 4, section 4.1 and figure 8",
@@ -339,14 +339,14 @@ CLAIMS = {
         measured_as="similarity to UDP POS less the higher of both SEM, in the recurrent layer and the epoch "
         "from 1 on where it is smallest",
     ),
-    "topic_farthest": Claim(
+    topic_farthest=Claim(
         statement="Of output taggers, topic is farthest from the recurrent layers.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
         margin=_topic_farthest,
         measured_as="lowest similarity to another task less that to topic, after the last epoch, at h1 or h2",
     ),
-    "topic_settles_last": Claim(
+    topic_settles_last=Claim(
         statement="Similarity to topic is the last to settle.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
@@ -354,21 +354,21 @@ CLAIMS = {
         measured_as="mean distance of the curve from its end, as a share of its greatest, over h1 and h2: "
         "topic less the greatest of the other tasks",
     ),
-    "shuffled_topic_nearer": Claim(
+    shuffled_topic_nearer=Claim(
         statement="A tagger of true topics is farther from the language model than one of shuffled topics.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
         margin=_shuffled_topic_nearer,
         measured_as="similarity to shuffled topic less that to topic, mean over epochs, at h1 or h2",
     ),
-    "encoder_falls": Claim(
+    encoder_falls=Claim(
         statement="Similarity between encoders declines over training, for every task.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
         margin=_encoder_falls,
         measured_as="fall of e from epoch 1 to the last, in the task where it is smallest",
     ),
-    "encoder_nearest": Claim(
+    encoder_nearest=Claim(
         statement="Encoders stay more similar to the language model's than recurrent layers, for every task.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
@@ -376,21 +376,21 @@ CLAIMS = {
         measured_as="similarity at e less that at h1 or h2, in the task and the epoch from 1 on where it is "
         "smallest",
     ),
-    "h1_dips_early": Claim(
+    h1_dips_early=Claim(
         statement="At h1 similarity falls at first, for every task.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
         margin=_h1_dips,
         measured_as="fall of h1 from epoch 1 to epoch 2, in the task where it is smallest",
     ),
-    "h1_rises_after": Claim(
+    h1_rises_after=Claim(
         statement="At h1 similarity rises again, for every task.",
         source="thesis chapter 4, section 4.1 and figure 8",
         tables=("trajectories",),
         margin=_grown(("h1",), since=2),
         measured_as="rise of h1 from epoch 2 to the last, in the task where it is smallest",
     ),
-    "fine_pos_nearest_for_input": Claim(
+    fine_pos_nearest_for_input=Claim(
         statement="Of input taggers, PTB POS is nearest to the recurrent layers.",
         source="thesis chapter 4, section 4.2 and figure 9",
         tables=("trajectories",),
@@ -398,7 +398,7 @@ CLAIMS = {
         measured_as="similarity to PTB POS less the highest of another task, after the last epoch, "
         "at h1 or h2",
     ),
-    "universal_pos_loses_most_for_input": Claim(
+    universal_pos_loses_most_for_input=Claim(
         statement="From output to input taggers similarity to UDP POS falls, and falls more than that to any "
         "other task.",
         source="thesis chapter 4, section 4.2 and figure 9",
@@ -407,7 +407,7 @@ CLAIMS = {
         measured_as="the smaller of two, after the last epoch, at h1 or h2: the fall of UDP POS; that fall "
         "less the greatest of another task",
     ),
-    "nearer_on_own_text": Claim(
+    nearer_on_own_text=Claim(
         statement="On the text that a tagger was trained on, it is in general more similar to the language "
         "model.",
         source="thesis chapter 4, appendix A and figures 10 and 11",
@@ -416,7 +416,7 @@ CLAIMS = {
         measured_as="similarity on its own test part less that on as many tokens of the language model's, "
         "mean over tasks, output and input taggers, h1, h2 and epochs",
     ),
-    "same_shape_on_own_text": Claim(
+    same_shape_on_own_text=Claim(
         statement="On either text the curves have similar shapes.",
         source="thesis chapter 4, appendix A and figures 10 and 11",
         tables=("trajectories",),
@@ -424,5 +424,5 @@ CLAIMS = {
         measured_as="correlation over epochs of the curves on both texts, in the tagger and recurrent layer "
         f"where it is smallest, less {SHARED_SHAPE}",
     ),
-}
+)
 """By name."""

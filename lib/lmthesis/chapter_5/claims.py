@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lmdynamics.claims import CLEAR, Claim
+from lmdynamics.claims import CLEAR, Claim, Claims
 from lmdynamics.observe.decomposition import Convention
 
 LEAST_PAIRS = 100
@@ -223,15 +223,15 @@ def _smaller_gradients_at_last(gradients: pd.DataFrame) -> float:
     return _smaller_gradients(_at_last(gradients))
 
 
-CLAIMS = {
-    "interdependence_falls_with_distance": Claim(
+CLAIMS = Claims(
+    interdependence_falls_with_distance=Claim(
         statement="Words that stand closer together are more interdependent.",
         source="thesis chapter 5, section 3.1 and figure 3",
         tables=("by_distance",),
         margin=_falls_with_distance,
         measured_as="rank correlation of mean interdependence with sequential distance, sign turned",
     ),
-    "interdependence_falls_with_edges_open": Claim(
+    interdependence_falls_with_edges_open=Claim(
         statement="At the same sequential distance, words of open classes are less interdependent the "
         "farther apart they are on the tree.",
         source="thesis chapter 5, section 3.1 and figure 4",
@@ -241,7 +241,7 @@ CLAIMS = {
         "distance; "
         f"mean over the distances with three strata of {LEAST_PAIRS} pairs or more",
     ),
-    "interdependence_falls_with_edges_closed": Claim(
+    interdependence_falls_with_edges_closed=Claim(
         statement="At the same sequential distance, words of closed classes are less interdependent the "
         "farther apart they are on the tree.",
         source="thesis chapter 5, section 3.1 and figure 4",
@@ -251,7 +251,7 @@ CLAIMS = {
         "distance; "
         f"mean over the distances with three strata of {LEAST_PAIRS} pairs or more",
     ),
-    "clearer_when_apart": Claim(
+    clearer_when_apart=Claim(
         statement="The farther apart two words are in the sequence, the more clearly interdependence falls "
         "with "
         "distance on the tree.",
@@ -262,7 +262,7 @@ CLAIMS = {
         "mean "
         "there; mean over classes",
     ),
-    "frequency_says_little": Claim(
+    frequency_says_little=Claim(
         statement="Raw word frequency is not clearly correlated with interdependence.",
         source="thesis chapter 5, section 3.1",
         tables=("correlations",),
@@ -271,7 +271,7 @@ CLAIMS = {
         "all "
         "pairs or within sequential distances",
     ),
-    "edges_count_with_all_else_equal": Claim(
+    edges_count_with_all_else_equal=Claim(
         statement="Syntactic distance lowers interdependence with sequential distance, class and frequency "
         "held constant at once.",
         source="beyond the thesis; compare chapter 5, section 3.1",
@@ -279,14 +279,14 @@ CLAIMS = {
         margin=_edges_with_all_else_equal,
         measured_as="fall of interdependence for each edge, by least squares",
     ),
-    "trees_beyond_neighbours": Claim(
+    trees_beyond_neighbours=Claim(
         statement="Interdependence finds more of a sentence's tree than joining neighbours does.",
         source="suggested in thesis chapter 5, section 6",
         tables=("attachment",),
         margin=_trees_beyond_neighbours,
         measured_as="share of edges found by the better of both weights, less that of nearest neighbours",
     ),
-    "trees_are_learnt": Claim(
+    trees_are_learnt=Claim(
         statement="Apart from the order of words, interdependence finds more of a tree after training than "
         "before.",
         source="a control beyond the thesis; compare its chapter 5, section 6",
@@ -296,7 +296,7 @@ CLAIMS = {
         "epoch "
         "less untrained",
     ),
-    "familiar_sooner_in_domain": Claim(
+    familiar_sooner_in_domain=Claim(
         statement="A rule around familiar scaffolds is learnt sooner, tested on these scaffolds.",
         source="thesis chapter 5, section 4.3 and figure 7a",
         tables=("rule",),
@@ -305,7 +305,7 @@ CLAIMS = {
         "lengths; "
         "one more than there are where it never is",
     ),
-    "familiar_fails_out_of_domain": Claim(
+    familiar_fails_out_of_domain=Claim(
         statement="On random scaffolds, ω is expected less after a rule was learnt around familiar ones than "
         "around unfamiliar ones.",
         source="thesis chapter 5, section 4.3 and figure 7b",
@@ -313,14 +313,14 @@ CLAIMS = {
         margin=_fails_out_of_domain,
         measured_as="probability of ω, unfamiliar less familiar, after the last epoch, mean over lengths",
     ),
-    "familiar_never_generalises": Claim(
+    familiar_never_generalises=Claim(
         statement="A model that learnt a rule around familiar scaffolds never expects ω on random ones.",
         source="thesis chapter 5, section 4.3 and figure 7b",
         tables=("rule",),
         margin=_never_generalises,
         measured_as=f"{EXPECTED} less the greatest probability of ω, over epochs and lengths",
     ),
-    "familiar_scaffold_required": Claim(
+    familiar_scaffold_required=Claim(
         statement="After a rule was learnt around familiar scaffolds, ω is expected less on random ones than "
         "on "
         "these, at every length.",
@@ -331,7 +331,7 @@ CLAIMS = {
         "where "
         "it is smallest",
     ),
-    "alpha_alone_sooner": Claim(
+    alpha_alone_sooner=Claim(
         statement="By α alone, ω is expected sooner where scaffolds are familiar.",
         source="thesis chapter 5, section 4.3.1 and figure 8",
         tables=("decomposed",),
@@ -340,14 +340,14 @@ CLAIMS = {
         "unfamiliar less "
         "familiar, mean over lengths; one more than there are where it never is",
     ),
-    "alpha_suffices_when_unfamiliar": Claim(
+    alpha_suffices_when_unfamiliar=Claim(
         statement="Models of unfamiliar scaffolds expect ω with high probability by α alone.",
         source="thesis chapter 5, section 4.3.1 and figure 9",
         tables=("consumed",),
         margin=_alpha_suffices,
         measured_as=f"probability of ω by α alone, on known scaffolds of the greatest length, less {HIGH}",
     ),
-    "familiar_leans_on_scaffold": Claim(
+    familiar_leans_on_scaffold=Claim(
         statement="Models of familiar scaffolds expect ω more by the symbols of the scaffold, and gain more "
         "by them "
         "than models of unfamiliar ones.",
@@ -357,14 +357,14 @@ CLAIMS = {
         measured_as="probability of ω by α and the longest scaffold less that by α alone: the smaller of "
         "this gain when familiar and of familiar less unfamiliar",
     ),
-    "familiar_more_interdependent": Claim(
+    familiar_more_interdependent=Claim(
         statement="α and a familiar scaffold are more interdependent than α and an unfamiliar one.",
         source="thesis chapter 5, section 4.3.1 and figure 10",
         tables=("decomposed",),
         margin=_more_interdependent,
         measured_as="interdependence, familiar less unfamiliar, mean over epochs and lengths",
     ),
-    "familiar_grows_interdependent": Claim(
+    familiar_grows_interdependent=Claim(
         statement="Where scaffolds are familiar, their interdependence with α grows over training.",
         source="thesis chapter 5, section 4.3.1 and figure 10",
         tables=("decomposed",),
@@ -372,7 +372,7 @@ CLAIMS = {
         measured_as="rank correlation of mean interdependence with the epoch, in the length where it is "
         "smallest",
     ),
-    "longer_rules_need_more": Claim(
+    longer_rules_need_more=Claim(
         statement="A longer rule needs more examples.",
         source="thesis chapter 5, appendix B and figure 11",
         tables=("decomposed",),
@@ -381,7 +381,7 @@ CLAIMS = {
         "over the "
         f"numbers of examples from which some length reaches {EXPECTED}",
     ),
-    "scaffold_alone_says_nothing": Claim(
+    scaffold_alone_says_nothing=Claim(
         statement="By an unfamiliar scaffold alone, without α, ω is hardly expected, however often the rule "
         "occurs.",
         source="thesis chapter 5, appendix B and figure 11",
@@ -391,7 +391,7 @@ CLAIMS = {
         "numbers of "
         "examples, after the last epoch",
     ),
-    "familiar_smaller_gradients": Claim(
+    familiar_smaller_gradients=Claim(
         statement="Smaller gradients flow through familiar scaffolds, on average over training.",
         source="thesis chapter 5, appendix C and figure 12",
         tables=("gradients",),
@@ -399,7 +399,7 @@ CLAIMS = {
         measured_as="share by which the gradient within familiar scaffolds is smaller, mean over epochs, "
         "offsets and lengths",
     ),
-    "familiar_smaller_gradients_at_last": Claim(
+    familiar_smaller_gradients_at_last=Claim(
         statement="Smaller gradients flow through familiar scaffolds, at the end of training.",
         source="thesis chapter 5, appendix C and figure 12",
         tables=("gradients",),
@@ -408,5 +408,5 @@ CLAIMS = {
         "mean "
         "over offsets and lengths",
     ),
-}
+)
 """By name."""

@@ -6,18 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, Polygon
 
 from lmdynamics import plots
-from lmdynamics.measures import sparsity as measures
 from lmdynamics.observe.decomposition import linearised
 from lmdynamics.text.synthetic import Language
 
 RULE, SCAFFOLD, PHRASE, PLAIN = "#c0392b", "#2e8b57", "#a9d5bd", "#e8e8e8"
 """Colours of α and ω, of a scaffold, of a phrase outside the rule, and of single random symbols."""
-
-CIRCLE, DIAMOND = "#c2185b", "#b8860b"
-"""Colours of the points at which one norm or the other is 1."""
 
 PARTS = {"gate": "#808080", "relevant": RULE, "irrelevant": "#0072b2", "bias": "#cc9922"}
 """Colour of a gate and of its parts."""
@@ -127,59 +122,6 @@ def scaffolding(axes: Iterable[Axes]) -> list[Axes]:
         ax.set_title(title, fontsize="medium", loc="left")
         ax.axis("off")
     return axes
-
-
-def sparsity(ax: Axes) -> Axes:
-    """Draw χ of vectors of two units, with ‖v‖₂ = 1 and ‖v‖₁ = 1 (thesis chapter 6, section 2)."""
-    sides = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)
-    grid = torch.stack(torch.meshgrid(sides, sides, indexing="xy"), -1)
-    image = ax.imshow(
-        measures.chi(grid).numpy(), extent=(-1.5, 1.5, -1.5, 1.5), origin="lower", cmap="Blues", vmin=0.6
-    )
-    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=CIRCLE, linewidth=2.5))
-    ax.add_patch(Polygon([(1, 0), (0, 1), (-1, 0), (0, -1)], fill=False, edgecolor=DIAMOND, linewidth=2.5))
-    for at, label, colour in (((0.95, 0.95), "‖v‖₂ = 1", CIRCLE), ((0, 0.25), "‖v‖₁ = 1", DIAMOND)):
-        ax.text(at[0], at[1], label, color=colour, backgroundcolor=(1, 1, 1, 0.7), ha="center")
-    ax.set(xlabel="first unit", ylabel="second unit", aspect="equal")
-    ax.grid(visible=False)
-    ax.figure.colorbar(image, ax=ax, label="χ", shrink=0.85)
-    return ax
-
-
-def gradient_path(ax: Axes) -> Axes:
-    """Draw the model at two steps, and how gradients flow back through it (thesis chapter 6, figure 1)."""
-    layers = ("input", "e", "h1", "h2", "logits", "loss")
-    names = (
-        (r"$x_{t-1}$", r"$h^e_t$", r"$h^1_t$", r"$h^2_t$", r"$\hat{x}_t$", r"$x_t$"),
-        (r"$x_t$", r"$h^e_{t+1}$", r"$h^1_{t+1}$", r"$h^2_{t+1}$", r"$\hat{x}_{t+1}$", r"$x_{t+1}$"),
-    )
-    bars = ("", r"$\bar{h}^e_t$", r"$\bar{h}^1_t$", r"$\bar{h}^2_t$", r"$\bar{x}_t$")
-    forward, back = {"arrowstyle": "-|>", "color": "0.45", "linewidth": 1.3}, {
-        "arrowstyle": "-|>", "color": RULE, "linewidth": 1.6
-    }  # fmt: skip
-    for column, texts in enumerate(names):
-        x = 3.0 * column
-        for y, (layer, label) in enumerate(zip(layers, texts, strict=True)):
-            word = layer in ("input", "loss")
-            colour = PLAIN if word else plots.LAYERS.get(layer, "#999999")
-            ax.text(
-                x, y, label, ha="center", va="center", fontsize=13, color="#222222" if word else "white",
-                bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"},
-            )  # fmt: skip
-            if y < len(layers) - 1:
-                ax.annotate("", (x - 0.12, y + 0.7), (x - 0.12, y + 0.3), arrowprops=forward)
-            if 0 < y < len(layers) - 1:
-                ax.annotate("", (x + 0.12, y + 0.3), (x + 0.12, y + 0.7), arrowprops=back)
-                if column == 0:
-                    ax.text(x + 0.3, y + 0.5, bars[y], color=RULE, fontsize=12, va="center")
-            if layer in ("h1", "h2") and column == 0:
-                ax.annotate("", (x + 2.5, y + 0.1), (x + 0.5, y + 0.1), arrowprops=forward)
-                ax.annotate("", (x + 0.5, y - 0.1), (x + 2.5, y - 0.1), arrowprops=back)
-    for y, layer in enumerate(("word read", "embedding", "LSTM", "LSTM", "decoder", "word to come")):
-        ax.text(-1.0, y, layer, ha="right", va="center", color="0.35")
-    ax.set(xlim=(-2.6, 3.8), ylim=(-0.5, 5.5))
-    ax.axis("off")
-    return ax
 
 
 def gate(axes: Iterable[Axes], *, others: Sequence[float] = (-3.0, 0.0, 3.0)) -> list[Axes]:

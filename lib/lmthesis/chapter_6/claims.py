@@ -5,12 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from lmdynamics.claims import CLEAR, Claim
+from lmdynamics.claims import CLEAR, Claim, Claims
 
 MAIN = "language model"
 """The models of chapter 4 in the column `model`; the others are controls."""
-FREQUENT = 100_000 / 227e6
-"""Share of all tokens from which on a word is frequent (thesis chapter 6, figure 2)."""
 WEAK = 0.1
 """Correlations nearer to 0 are weak (thesis chapter 6, section 4)."""
 FEW_TOKENS = 10
@@ -47,13 +45,6 @@ def rho(
     return rows.groupby("epoch")[value].mean()
 
 
-def frequent(words: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the table `words` of words that are frequent targets."""
-    rows = words[words["side"] == "target"]
-    whole = rows.groupby(["seed", "epoch"])["tokens"].transform("sum")
-    return rows[(rows["tokens"] >= FREQUENT * whole) & (rows["word"] > 0)]
-
-
 def _top_gradient(table: pd.DataFrame, **of: str) -> "pd.Series[float]":
     return rho(table, "target", "h2", "gradient", **of)
 
@@ -68,8 +59,8 @@ def _rise(curve: "pd.Series[float]") -> float:
     return curve.iloc[-1] - curve.loc[1] if len(curve) > 2 else np.nan
 
 
-def _sparser_with_training(words: pd.DataFrame) -> float:
-    return _rise(frequent(words).astype({"gradient h2": float}).groupby("epoch")["gradient h2"].mean())
+def _sparser_with_training(frequent: pd.DataFrame) -> float:
+    return _rise(frequent.groupby("epoch")["mean"].mean())
 
 
 def _alone_strong(table: pd.DataFrame) -> float:
@@ -233,29 +224,29 @@ def _changes_where_gradients_are(among: str, layer: str) -> Callable[[pd.DataFra
     return margin
 
 
-CLAIMS = {
-    "gradient_sparser_with_frequency": Claim(
+CLAIMS = Claims(
+    gradient_sparser_with_frequency=Claim(
         statement="The more frequent a target word, the sparser the gradient at the top layer.",
         source="thesis chapter 6, section 3 and figures 2 and 3a",
         tables=("rho",),
         margin=lambda table: _last(_top_gradient(table)),
         measured_as="correlation of χ of the gradient at h2 with target frequency after the last epoch",
     ),
-    "gradient_clearly_sparser": Claim(
+    gradient_clearly_sparser=Claim(
         statement="Sparsity of the top layer's gradient is clearly correlated with target frequency.",
         source="thesis chapter 6, section 3, which calls the correlation strong",
         tables=("rho",),
         margin=lambda table: _last(_top_gradient(table)) - CLEAR,
         measured_as=f"the same correlation less {CLEAR}",
     ),
-    "gradient_sparser_with_training": Claim(
+    gradient_sparser_with_training=Claim(
         statement="The gradient of frequent target words at the top layer grows sparser over training.",
         source="thesis chapter 6, section 3 and figure 2",
-        tables=("words",),
+        tables=("frequent",),
         margin=_sparser_with_training,
         measured_as="rise of their mean χ from epoch 1 to the last",
     ),
-    "top_gradient_alone": Claim(
+    top_gradient_alone=Claim(
         statement="No other layer and no other gradient is as correlated with target frequency as the "
         "gradient at the top layer.",
         source="thesis chapter 6, section 3 and figure 3a",
@@ -263,7 +254,7 @@ CLAIMS = {
         margin=_alone_strong,
         measured_as="its correlation less the greatest absolute one of any other, after the last epoch",
     ),
-    "top_gradient_rising": Claim(
+    top_gradient_rising=Claim(
         statement="The correlation of the top layer's gradient with target frequency rises over training, "
         "and no other rises as much.",
         source="thesis chapter 6, section 3 and figure 3a",
@@ -272,7 +263,7 @@ CLAIMS = {
         measured_as="rise of the gradient's correlation at h2 from epoch 1 to the last, or what it has more "
         "of it than any other layer or gradient, whichever is less",
     ),
-    "top_activations_flat": Claim(
+    top_activations_flat=Claim(
         statement="Sparse gradients do not come from sparse activations: those of the top layer are not "
         "clearly correlated with target frequency.",
         source="thesis chapter 6, section 3 and figure 3a",
@@ -280,7 +271,7 @@ CLAIMS = {
         margin=_flat_activations,
         measured_as=f"{CLEAR} less the absolute correlation at h2 after the last epoch",
     ),
-    "frequent_targets_dispersed": Claim(
+    frequent_targets_dispersed=Claim(
         statement="Frequent target words come with dispersed activations.",
         source="thesis chapter 6, abstract of the paper; compare its section 3, which finds no correlation",
         tables=("rho",),
@@ -288,7 +279,7 @@ CLAIMS = {
         measured_as="negative correlation of χ of activations at h2 with target frequency after the last "
         f"epoch, less {WEAK}",
     ),
-    "closed_classes_first": Claim(
+    closed_classes_first=Claim(
         statement="After one epoch, sparse gradients go with frequency among closed classes, more so than "
         "among open ones.",
         source="thesis chapter 6, section 3 and figure 4",
@@ -297,7 +288,7 @@ CLAIMS = {
         measured_as="correlation among closed classes after epoch 1, or what it is more than among open "
         "ones, whichever is less",
     ),
-    "closed_classes_first_matched": Claim(
+    closed_classes_first_matched=Claim(
         statement="After one epoch, sparse gradients go with frequency among closed classes, more so than "
         "among open ones, in matched samples too.",
         source="thesis chapter 6, section 3 and figure 4, matched samples",
@@ -305,7 +296,7 @@ CLAIMS = {
         margin=_closed_first(", matched"),
         measured_as="as before, in matched samples",
     ),
-    "open_classes_go_on": Claim(
+    open_classes_go_on=Claim(
         statement="After the first epoch, the correlation of sparse gradients with frequency goes on rising "
         "among open classes, and more than among closed ones.",
         source="thesis chapter 6, section 3 and figure 4",
@@ -314,7 +305,7 @@ CLAIMS = {
         measured_as="rise of the correlation among open classes from epoch 1 to the last, or what it is "
         "more than among closed ones, whichever is less",
     ),
-    "open_classes_go_on_matched": Claim(
+    open_classes_go_on_matched=Claim(
         statement="After the first epoch, the correlation of sparse gradients with frequency goes on rising "
         "among open classes, and more than among closed ones, in matched samples too.",
         source="thesis chapter 6, section 3 and figure 4, matched samples",
@@ -322,7 +313,7 @@ CLAIMS = {
         margin=_open_goes_on(", matched"),
         measured_as="as before, in matched samples",
     ),
-    "function_words_sparser": Claim(
+    function_words_sparser=Claim(
         statement="Gradients of function words are sparser than those of content words with like mean "
         "frequency.",
         source="thesis chapter 6, abstract of the paper",
@@ -330,7 +321,7 @@ CLAIMS = {
         margin=_closed_sparser,
         measured_as="mean χ of the gradient at h2 after the last epoch, closed less open, matched samples",
     ),
-    "function_words_sparser_at_frequency": Claim(
+    function_words_sparser_at_frequency=Claim(
         statement="Gradients of function words are sparser than those of content words of like frequency.",
         source="beyond the thesis; on the abstract of the paper",
         tables=("class_effects",),
@@ -338,21 +329,21 @@ CLAIMS = {
         measured_as="difference in χ of the gradient at h2 after the last epoch, closed less open, among all "
         "words of the same half octave of frequency",
     ),
-    "stronger_among_frequent": Claim(
+    stronger_among_frequent=Claim(
         statement="The correlation at the top layer is higher among more frequent words.",
         source="thesis chapter 6, section 3",
         tables=("noise",),
         margin=_stronger_among_frequent,
         measured_as=f"correlation over words with {MANY_TOKENS} measured tokens or more less that over all",
     ),
-    "frequent_inputs_sparse": Claim(
+    frequent_inputs_sparse=Claim(
         statement="Frequent input words have sparse activations in the embedding and in the lower layer.",
         source="thesis chapter 6, abstract of the paper and figure 3b",
         tables=("rho",),
         margin=_frequent_inputs_sparse,
         measured_as="lower of the correlations of χ at e and at h1 with input frequency after the last epoch",
     ),
-    "first_layer_first": Claim(
+    first_layer_first=Claim(
         statement="After one epoch, sparsity follows input frequency more closely in the lower LSTM layer "
         "than in the embedding.",
         source="thesis chapter 6, section 3 and figure 3b",
@@ -360,7 +351,7 @@ CLAIMS = {
         margin=_first_layer_first,
         measured_as="correlation with input frequency after epoch 1, h1 less e",
     ),
-    "embedding_overtakes": Claim(
+    embedding_overtakes=Claim(
         statement="The embedding's correlation with input frequency overtakes that of the lower LSTM layer.",
         source="thesis chapter 6, section 3 and figure 3b",
         tables=("rho",),
@@ -368,14 +359,14 @@ CLAIMS = {
         measured_as="correlation of e less that of h1 after the last epoch, or the lead that h1 once had, "
         "whichever is less",
     ),
-    "gradients_ignore_input": Claim(
+    gradients_ignore_input=Claim(
         statement="Sparsity of gradients is not correlated with the frequency of input words.",
         source="thesis chapter 6, section 3 and figure 3b",
         tables=("rho",),
         margin=_gradients_ignore_input,
         measured_as=f"{CLEAR} less the greatest absolute correlation of any layer at any epoch",
     ),
-    "up_after_rescaling": Claim(
+    up_after_rescaling=Claim(
         statement="When the step is first rescaled, correlations with input frequency begin to go up.",
         source="thesis chapter 6, section 3 and figure 3b",
         tables=("rho", "log"),
@@ -383,21 +374,21 @@ CLAIMS = {
         measured_as="change per epoch after the first rescaling less that before it, mean over the layers",
         among=_rescaled_in_time,
     ),
-    "lower_layer_sparser": Claim(
+    lower_layer_sparser=Claim(
         statement="Activations are sparser in the lower LSTM layer than in the upper.",
         source="thesis chapter 6, section 3, of Li et al. (2016)",
         tables=("levels",),
         margin=_lower_layer_sparser,
         measured_as="mean χ over all tokens after the last epoch, h1 less h2",
     ),
-    "not_by_size": Claim(
+    not_by_size=Claim(
         statement="The size of gradients at the top layer is hardly anti-correlated with target frequency.",
         source="thesis chapter 6, section 4",
         tables=("rho",),
         margin=_not_by_size,
         measured_as=f"{WEAK} plus the lowest correlation of ‖·‖₁ at h2 with target frequency at any epoch",
     ),
-    "not_by_logits": Claim(
+    not_by_logits=Claim(
         statement="Gradients at the logits are less correlated with target frequency than those at the top "
         "layer.",
         source="thesis chapter 6, section 4",
@@ -405,14 +396,14 @@ CLAIMS = {
         margin=_not_by_logits,
         measured_as="correlation of χ with target frequency after the last epoch, h2 less logits",
     ),
-    "more_than_untrained": Claim(
+    more_than_untrained=Claim(
         statement="The correlation at the top layer is learnt: an untrained model has less of it.",
         source="beyond the thesis; on chapter 6, figure 3a",
         tables=("rho",),
         margin=_more_than_untrained,
         measured_as="correlation at h2 after the last epoch less its absolute value at epoch 0",
     ),
-    "more_than_shuffled": Claim(
+    more_than_shuffled=Claim(
         statement="The correlation at the top layer takes text: models of words in random order have less "
         "of it.",
         source="beyond the thesis; on chapter 6, figure 3a",
@@ -420,14 +411,14 @@ CLAIMS = {
         margin=_more_than_shuffled,
         measured_as="correlation at h2, true less shuffled text, after equally many epochs",
     ),
-    "at_other_widths": Claim(
+    at_other_widths=Claim(
         statement="The correlation at the top layer shows in models of other widths.",
         source="beyond the thesis; on chapter 6, figure 3a",
         tables=("rho",),
         margin=_at_other_widths,
         measured_as="smallest correlation at h2 among models of other widths",
     ),
-    "not_by_noise": Claim(
+    not_by_noise=Claim(
         statement="The correlation at the top layer remains where each word gives equally many tokens.",
         source="beyond the thesis; on chapter 6, figure 3a",
         tables=("noise",),
@@ -435,7 +426,7 @@ CLAIMS = {
         measured_as=f"correlation at h2 over words with {FEW_TOKENS} tokens or more, means over "
         f"{FEW_TOKENS} tokens of each",
     ),
-    "more_than_half_help": Claim(
+    more_than_half_help=Claim(
         statement="In a step of training, more than half of the parameters help.",
         source="thesis chapter 6, section 6.1.1.1 (Lan et al. 2019)",
         tables=("allocated",),
@@ -443,14 +434,14 @@ CLAIMS = {
         measured_as="share of felt moves to which a fall of loss is allocated, by Simpson's rule, less one "
         "half",
     ),
-    "more_than_half_help_below": Claim(
+    more_than_half_help_below=Claim(
         statement="More than half of the parameters help below the decoder, too, once training has begun.",
         source="beyond the thesis; on chapter 6, section 6.1.1.1",
         tables=("allocated",),
         margin=_more_than_half_below,
         measured_as="the same without the decoder and without the first steps of all",
     ),
-    "layers_against": Claim(
+    layers_against=Claim(
         statement="In steps that lower the loss, a whole layer may work against it.",
         source="thesis chapter 6, section 6.1.1.1 (Lan et al. 2019)",
         tables=("steps",),
@@ -458,7 +449,7 @@ CLAIMS = {
         measured_as="share of these steps that allocate a rise to a layer, embedding and decoder counted, "
         f"less {RARE}",
     ),
-    "loss_change_where_gradients_are": Claim(
+    loss_change_where_gradients_are=Claim(
         statement="Units of the top layer that receive large gradients are those whose parameters change "
         "the loss.",
         source="beyond the thesis; on chapter 6, section 6.1.1",
@@ -467,7 +458,7 @@ CLAIMS = {
         measured_as="correlation over units of h2 of the size of gradients with that of loss change, mean "
         "over epochs",
     ),
-    "loss_change_as_concentrated": Claim(
+    loss_change_as_concentrated=Claim(
         statement="Where an input word's gradient at the embedding is concentrated, so is the change of "
         "loss that its embedding brings.",
         source="beyond the thesis; on chapter 6, section 6.1.1",
@@ -475,5 +466,5 @@ CLAIMS = {
         margin=_changes_where_gradients_are("words", "e"),
         measured_as="correlation over words of χ of the gradient with χ of loss change, mean over epochs",
     ),
-}
+)
 """By name."""

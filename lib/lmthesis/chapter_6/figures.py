@@ -9,15 +9,22 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import torch
 from matplotlib.axes import Axes
+from matplotlib.patches import Circle, Polygon
 from matplotlib.ticker import MaxNLocator
 
 from lmdynamics import plots
+from lmdynamics.measures.sparsity import chi
 
 VIEWS = {**plots.LAYERS, "logits": "#999999"}
 """Colour of each layer, the decoder's output included."""
 CLASSES = {"open": "#0072b2", "closed": "#d55e00", "other": "#999999"}
 """Colour of each class of words."""
+CIRCLE, DIAMOND = "#c2185b", "#b8860b"
+"""Colours of the points at which one norm or the other is 1."""
+BACKWARDS, PLAIN = "#c0392b", "#e8e8e8"
+"""Colours of a gradient on its way, and of words."""
 KINDS = {"activation": "activations", "gradient": "gradients"}
 """What is looked at of a layer."""
 
@@ -56,16 +63,11 @@ def classes(table: pd.DataFrame, ax: Axes) -> Axes:
     ax
         Where to draw.
     """
-    for (name, colour), (suffix, line) in product(CLASSES.items(), (("", "-"), (", matched", "--"))):
-        lines = table[table["group"] == f"{name}{suffix}"].pivot_table(
-            index="epoch", columns="seed", values="correlation"
-        )
-        if not lines.empty:
-            ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.4, linestyle=line)
-            ax.plot(
-                lines.index, lines.mean(axis=1), color=colour, linewidth=2, linestyle=line,
-                label=f"{name}{suffix}",
-            )  # fmt: skip
+    styles: dict[str, plots.Line] = {"": "-", ", matched": "--"}
+    for (name, colour), (suffix, line) in product(CLASSES.items(), styles.items()):
+        group = f"{name}{suffix}"
+        rows = table[table["group"] == group]
+        plots.seeds(rows, ax, x="epoch", y="correlation", colour=colour, line=line, label=group)
     ax.axhline(0, color="0.45", linewidth=1)
     ax.set(xlabel="epoch", ylabel="correlation with frequency")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -73,19 +75,21 @@ def classes(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def heat_map_explorer(table: pd.DataFrame) -> go.Figure:
+def heat_map_explorer(table: pd.DataFrame | None) -> go.Figure:
     """An interactive heat map of a value of each word over epochs, the most frequent word at the bottom.
 
     Parameters
     ----------
     table
-        Rows `text, frequency, epoch, value`; several seeds are averaged.
+        Rows `text, frequency, epoch, value`; several seeds are averaged. None where words were not recorded.
 
     Returns
     -------
     plotly.graph_objects.Figure
         Hovering names the word, its frequency, the epoch and the value.
     """
+    if table is None:
+        return plots.needs_a_run()
     grid, order = _grid(table)
     figure = go.Figure(
         go.Heatmap(
@@ -104,8 +108,10 @@ def heat_map_explorer(table: pd.DataFrame) -> go.Figure:
     return plots.interactive(figure).update_layout(height=520)
 
 
-def heat_map(table: pd.DataFrame, ax: Axes) -> Axes:
+def heat_map(table: pd.DataFrame | None, ax: Axes) -> Axes:
     """Draw the heat map of `heat_map_explorer` on paper."""
+    if table is None:
+        return plots.needs_a_run_here(ax)
     grid, _ = _grid(table)
     ends = (-0.5, grid.shape[1] - 0.5, 0.5, len(grid) + 0.5)
     image = ax.imshow(
@@ -126,14 +132,16 @@ def _grid(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return grid, order
 
 
-def by_frequency_explorer(table: pd.DataFrame) -> go.Figure:
+def by_frequency_explorer(table: pd.DataFrame | None) -> go.Figure:
     """An interactive figure of a value of each word by its frequency: the legend picks classes of words.
 
     Parameters
     ----------
     table
-        Rows `text, frequency, class, value`, one for each word.
+        Rows `text, frequency, class, value`, one for each word. None where words were not recorded.
     """
+    if table is None:
+        return plots.needs_a_run()
     figure = go.Figure()
     for name, colour in reversed(CLASSES.items()):
         rows = table[table["class"] == name]
@@ -152,8 +160,10 @@ def by_frequency_explorer(table: pd.DataFrame) -> go.Figure:
     return plots.interactive(figure)
 
 
-def by_frequency(table: pd.DataFrame, ax: Axes) -> Axes:
+def by_frequency(table: pd.DataFrame | None, ax: Axes) -> Axes:
     """Draw the points of `by_frequency_explorer` on paper."""
+    if table is None:
+        return plots.needs_a_run_here(ax)
     for name, colour in reversed(CLASSES.items()):
         rows = table[table["class"] == name]
         ax.scatter(rows["frequency"], rows["value"], s=8, color=colour, alpha=0.6, label=name, linewidths=0)
@@ -203,24 +213,66 @@ def noise(table: pd.DataFrame, ax: Axes) -> Axes:
     styles: dict[str, plots.Line] = {"all": "-", "as many": "--"}
     for tokens, line in styles.items():
         rows = table[table["tokens"] == tokens]
-        lines = rows.pivot_table(index="least", columns="seed", values="correlation")
-        ends = rows.groupby("least")[["low", "high"]].mean()
-        colour = plots.LAYERS["h2"]
-        ax.fill_between(ends.index, ends["low"], ends["high"], color=colour, alpha=0.1, linewidth=0)
-        ax.plot(lines.index, lines, color=colour, linewidth=0.6, alpha=0.4, linestyle=line)
         label = "all tokens of each word" if tokens == "all" else "only as many of each word"
-        ax.plot(
-            lines.index,
-            lines.mean(axis=1),
-            color=colour,
-            linewidth=2,
-            linestyle=line,
-            label=label,
-        )
+        colour = plots.LAYERS["h2"]
+        plots.seeds(rows, ax, x="least", y="correlation", colour=colour, line=line, label=label, band=True)
     ax.axhline(0, color="0.45", linewidth=1)
     ax.set(xscale="log", xlabel="tokens that a word has at least", ylabel="correlation with frequency")
     ticks = sorted(table["least"].unique())
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
     ax.legend()
+    return ax
+
+
+def sparsity(ax: Axes) -> Axes:
+    """Draw χ of vectors of two units, with ‖v‖₂ = 1 and ‖v‖₁ = 1 (thesis chapter 6, section 2)."""
+    sides = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(sides, sides, indexing="xy"), -1)
+    image = ax.imshow(
+        chi(grid).numpy(), extent=(-1.5, 1.5, -1.5, 1.5), origin="lower", cmap="Blues", vmin=0.6
+    )
+    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=CIRCLE, linewidth=2.5))
+    ax.add_patch(Polygon([(1, 0), (0, 1), (-1, 0), (0, -1)], fill=False, edgecolor=DIAMOND, linewidth=2.5))
+    for at, label, colour in (((0.95, 0.95), "‖v‖₂ = 1", CIRCLE), ((0, 0.25), "‖v‖₁ = 1", DIAMOND)):
+        ax.text(at[0], at[1], label, color=colour, backgroundcolor=(1, 1, 1, 0.7), ha="center")
+    ax.set(xlabel="first unit", ylabel="second unit", aspect="equal")
+    ax.grid(visible=False)
+    ax.figure.colorbar(image, ax=ax, label="χ", shrink=0.85)
+    return ax
+
+
+def gradient_path(ax: Axes) -> Axes:
+    """Draw the model at two steps, and how gradients flow back through it (thesis chapter 6, figure 1)."""
+    layers = ("input", "e", "h1", "h2", "logits", "loss")
+    names = (
+        (r"$x_{t-1}$", r"$h^e_t$", r"$h^1_t$", r"$h^2_t$", r"$\hat{x}_t$", r"$x_t$"),
+        (r"$x_t$", r"$h^e_{t+1}$", r"$h^1_{t+1}$", r"$h^2_{t+1}$", r"$\hat{x}_{t+1}$", r"$x_{t+1}$"),
+    )
+    bars = ("", r"$\bar{h}^e_t$", r"$\bar{h}^1_t$", r"$\bar{h}^2_t$", r"$\bar{x}_t$")
+    forward, back = {"arrowstyle": "-|>", "color": "0.45", "linewidth": 1.3}, {
+        "arrowstyle": "-|>", "color": BACKWARDS, "linewidth": 1.6
+    }  # fmt: skip
+    for column, texts in enumerate(names):
+        x = 3.0 * column
+        for y, (layer, label) in enumerate(zip(layers, texts, strict=True)):
+            word = layer in ("input", "loss")
+            colour = PLAIN if word else plots.LAYERS.get(layer, "#999999")
+            ax.text(
+                x, y, label, ha="center", va="center", fontsize=13, color="#222222" if word else "white",
+                bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"},
+            )  # fmt: skip
+            if y < len(layers) - 1:
+                ax.annotate("", (x - 0.12, y + 0.7), (x - 0.12, y + 0.3), arrowprops=forward)
+            if 0 < y < len(layers) - 1:
+                ax.annotate("", (x + 0.12, y + 0.3), (x + 0.12, y + 0.7), arrowprops=back)
+                if column == 0:
+                    ax.text(x + 0.3, y + 0.5, bars[y], color=BACKWARDS, fontsize=12, va="center")
+            if layer in ("h1", "h2") and column == 0:
+                ax.annotate("", (x + 2.5, y + 0.1), (x + 0.5, y + 0.1), arrowprops=forward)
+                ax.annotate("", (x + 0.5, y - 0.1), (x + 2.5, y - 0.1), arrowprops=back)
+    for y, layer in enumerate(("word read", "embedding", "LSTM", "LSTM", "decoder", "word to come")):
+        ax.text(-1.0, y, layer, ha="right", va="center", color="0.35")
+    ax.set(xlim=(-2.6, 3.8), ylim=(-0.5, 5.5))
+    ax.axis("off")
     return ax

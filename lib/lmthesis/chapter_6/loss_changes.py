@@ -4,15 +4,15 @@ The steps are those that training took: each model is taken up again after each 
 was, with the same text and the same units silenced (thesis chapter 6, section 6.1.1).
 """
 
-from dataclasses import asdict
 from itertools import islice
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int64
 
-from lmdynamics.ground.grid import cached
+from lmdynamics.ground import grid
 from lmdynamics.ground.progress import report
 from lmdynamics.measures import sparsity, words
 from lmdynamics.measures.words import Correlation
@@ -22,27 +22,24 @@ from lmdynamics.models.runs import Run
 from lmdynamics.models.training import TrainingSettings
 from lmdynamics.observe import activations, allocation, gradients
 from lmdynamics.text.streams import Examples
+from lmthesis.chapter_6.settings import Settings
 from lmthesis.chapter_6.words import CLASSES, MAIN, SparseModels
-from lmthesis.language_models import parallel
-from lmthesis.scales import SparsitySettings
 
 UNKNOWN = "unknown"
 """Class of the one word that stands for all that are not in the vocabulary."""
 
 
-def tables(
-    sparse: SparseModels, training_settings: TrainingSettings, by_word: pd.DataFrame
-) -> dict[str, pd.DataFrame]:
+def tables(sparse: SparseModels, scale: Settings, by_word: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return how the change of loss in a step of training falls to the parameters.
 
     Parameters
     ----------
     sparse
         Models and texts.
-    training_settings
-        With which the models were trained.
+    scale
+        With which the models were trained; steps and sample.
     by_word
-        The table `words` of `studies.sparsity`.
+        The table `words` of `words.tables`.
 
     Returns
     -------
@@ -65,74 +62,79 @@ def tables(
     """
     text = sparse.texts[MAIN]
     examples = Examples.next_word(sparse.models.text.train.ids)
-    sample = elsewhere(examples, sparse.settings, training_settings)
+    sample = elsewhere(examples, scale)
     classes = {name: np.flatnonzero(text.classes == number) for number, name in enumerate(CLASSES)}
     classes[UNKNOWN] = np.flatnonzero(text.classes < 0)
     jobs = [
-        (run, epoch, examples, sample, classes, sparse.settings, training_settings)
+        (run, epoch, examples, sample, classes, scale.training, scale.steps, scale.intervals)
         for epoch in range(sparse.models.epochs)
         for run in sparse.models.runs
     ]
-    depends = [
-        [run.folder.name for run in sparse.models.runs],
-        sparse.models.epochs,
-        asdict(sparse.settings),
-        sparse.models.text.fingerprint,
-        sparse.models.text.corpus.fingerprint,
-    ]
-    kinds = ("steps", "allocated", "concentration")
-    found: dict[str, pd.DataFrame] = {}
-
-    def compute(kind: str) -> pd.DataFrame:
-        if not found:
-            made = parallel(_of_checkpoint, jobs)
-            steps, allocated, loss_change, units = (
-                pd.concat(each, ignore_index=True) for each in zip(*made, strict=True)
-            )
-            together = pd.concat([_among_words(loss_change, by_word), _among_units(units)], ignore_index=True)
-            found.update(steps=steps, allocated=allocated, concentration=together)
-        return found[kind]
-
+    found = grid.tables(allocations, jobs)
+    among_words, among_units = (
+        _correlations(rows, among)
+        for rows, among in ((_beside_gradients(found["words"], by_word), "words"), (found["units"], "units"))
+    )
     return {
-        kind: cached(f"allocation-{kind}", depends, lambda kind=kind: compute(kind), code=__name__)  # type: ignore[misc]
-        for kind in kinds
+        "steps": found["steps"],
+        "allocated": found["allocated"],
+        "concentration": pd.concat([among_words, among_units], ignore_index=True),
     }
 
 
-def elsewhere(
-    examples: Examples, settings: SparsitySettings, training_settings: TrainingSettings
-) -> Examples:
+def elsewhere(examples: Examples, scale: Settings) -> Examples:
     """A sample of the training part that the followed steps do not read: from the middle of each stream."""
-    batch, back = training_settings.batch, training_settings.steps_back
-    apart, length = len(examples.inputs) // batch, settings.sample // batch
-    if not length or settings.steps * back > apart // 2 or length > apart - apart // 2:
+    batch, back = scale.batch, scale.steps_back
+    apart, length = len(examples.inputs) // batch, scale.sample // batch
+    if not length or scale.steps * back > apart // 2 or length > apart - apart // 2:
         raise ValueError(
-            f"to allocate the loss of {settings.sample} tokens over {settings.steps} steps that do not read "
-            f"them, each of {batch} streams needs {2 * max(settings.steps * back, length, 1)} tokens, got "
+            f"to allocate the loss of {scale.sample} tokens over {scale.steps} steps that do not read "
+            f"them, each of {batch} streams needs {2 * max(scale.steps * back, length, 1)} tokens, got "
             f"{apart}; take more text"
         )
     return Examples(
-        *(
-            activations.spread(np.roll(each, -(apart // 2)), settings.sample, streams=batch)
-            for each in examples
-        )
+        *(activations.spread(np.roll(each, -(apart // 2)), scale.sample, streams=batch) for each in examples)
     )
 
 
-def _of_checkpoint(
+def allocations(
     run: Run,
     epoch: int,
     examples: Examples,
     sample: Examples,
-    classes: dict[str, np.ndarray],
-    settings: SparsitySettings,
+    classes: dict[str, Int64[np.ndarray, " _"]],
     training_settings: TrainingSettings,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Tables of the first steps after an epoch: by step, by group of parameters, by word, by unit."""
+    steps: int,
+    intervals: int,
+) -> dict[str, pd.DataFrame]:
+    """Return how the first steps after an epoch changed the loss.
+
+    Parameters
+    ----------
+    run, epoch
+        The model, as it was after the epoch.
+    examples
+        What it is trained on.
+    sample
+        On whose loss.
+    classes
+        Ids of the words of each class.
+    training_settings
+        With which it was trained.
+    steps
+        How many to follow.
+    intervals
+        Of Simpson's rule along a step.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        `steps` and `allocated`: see `tables`; `words` and `units`: the `loss_change` of each.
+    """
     seed, model, batch = run.settings["seed"], run.model(epoch), training_settings.batch
     report(f"allocating changes of loss, seed {seed}, epoch {epoch}")
     sizes = _sizes_of_gradients(model, sample, batch)
-    steps = training.steps(
+    taken = training.steps(
         model,
         examples,
         training_settings,
@@ -144,10 +146,8 @@ def _of_checkpoint(
     of_words = torch.zeros_like(model.embedding.weight)
     of_units = {layer: torch.zeros(units, device=model.device) for layer in model.layers[1:]}
     rows, parts = [], []
-    allocations = allocation.allocations(
-        model, sample, islice(steps, settings.steps), batch=batch, intervals=settings.intervals
-    )
-    for number, one in enumerate(allocations):
+    followed = allocation.allocations(model, sample, islice(taken, steps), batch=batch, intervals=intervals)
+    for number, one in enumerate(followed):
         own, part = one.allocated["Simpson"], allocation.by_group(one, groups)
         sums = part.groupby("method")["allocated"].sum().to_dict()
         by_layer = part[part["method"] == "Simpson"].groupby("layer", sort=False)["allocated"].sum()
@@ -159,20 +159,21 @@ def _of_checkpoint(
     keys = ["method", "layer", "part", "group"]
     sums_of = {"allocated": "sum", "felt": "sum", "helping": "sum", "concentration": "mean"}
     allocated = pd.concat(parts).groupby(keys, sort=False).agg(sums_of).reset_index()
-    made = (
-        pd.DataFrame(rows),
-        allocated.assign(steps=len(parts)),
-        pd.DataFrame({"word": np.arange(len(of_words)), "loss_change": sparsity.chi(of_words.cpu())}),
-        pd.concat(
+    made = {
+        "steps": pd.DataFrame(rows),
+        "allocated": allocated.assign(steps=len(parts)),
+        "words": pd.DataFrame(
+            {"word": np.arange(len(of_words)), "loss_change": sparsity.chi(of_words.cpu())}
+        ),
+        "units": pd.concat(
             [
                 pd.DataFrame({"layer": layer, "loss_change": each.cpu(), "gradient": sizes[layer]})
                 for layer, each in of_units.items()
             ]
         ),
-    )
+    }
     about: dict[str, Any] = {"seed": seed, "epoch": epoch}
-    by_step, by_group, by_word, by_unit = (table.assign(**about)[[*about, *table.columns]] for table in made)
-    return by_step, by_group, by_word, by_unit
+    return {name: table.assign(**about)[[*about, *table.columns]] for name, table in made.items()}
 
 
 def _sizes_of_gradients(model: RecurrentModel, sample: Examples, batch: int) -> dict[str, np.ndarray]:
@@ -182,19 +183,15 @@ def _sizes_of_gradients(model: RecurrentModel, sample: Examples, batch: int) -> 
     return {layer: each.abs().mean(0).cpu().numpy() for layer, each in next(found).gradients.items()}
 
 
-def _among_words(loss_change: pd.DataFrame, by_word: pd.DataFrame) -> pd.DataFrame:
-    """Correlation over input words of χ of loss change with χ of gradients at the embedding."""
+def _beside_gradients(loss_change: pd.DataFrame, by_word: pd.DataFrame) -> pd.DataFrame:
+    """χ of loss change of each word, beside χ of the gradient at the embedding where it is the input."""
     inputs = by_word.loc[by_word["side"] == "input", ["seed", "epoch", "word", "gradient e"]]
     joined = loss_change.merge(inputs, on=["seed", "epoch", "word"]).query("word > 0").dropna()
-    return _correlated(joined.assign(layer="e", gradient=joined["gradient e"]), "words")
+    return joined.assign(layer="e", gradient=joined["gradient e"])
 
 
-def _among_units(units: pd.DataFrame) -> pd.DataFrame:
-    """Correlation over units of the size of loss change with the size of gradients."""
-    return _correlated(units, "units")
-
-
-def _correlated(points: pd.DataFrame, among: str) -> pd.DataFrame:
+def _correlations(points: pd.DataFrame, among: str) -> pd.DataFrame:
+    """Correlation of loss change with gradients over words or units, for each seed, epoch and layer."""
     found = []
     for (seed, epoch, layer), rows in points.groupby(["seed", "epoch", "layer"]):
         for how in get_args(Correlation):

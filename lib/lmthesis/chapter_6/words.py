@@ -7,7 +7,7 @@ order.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lmdynamics.ground.grid import cached
+from lmdynamics.ground import grid
 from lmdynamics.ground.progress import report
 from lmdynamics.measures import sparsity, trees, words
 from lmdynamics.measures.words import Correlation, WordSums
@@ -25,12 +25,11 @@ from lmdynamics.models.recurrent import RecurrentModel
 from lmdynamics.models.runs import Run, RunSettings
 from lmdynamics.observe import activations, gradients
 from lmdynamics.observe.gradients import LOGITS, GradientError
-from lmdynamics.text.corpora import PARTS
 from lmdynamics.text.streams import Examples, Parts
 from lmdynamics.text.vocabulary import PreparedText
 from lmthesis import language_models
-from lmthesis.language_models import LanguageModels, parallel
-from lmthesis.scales import Scale, SparsitySettings
+from lmthesis.chapter_6.settings import Settings
+from lmthesis.language_models import LanguageModels
 
 MAIN = "language model"
 """The models of chapter 4, beside which others are controls."""
@@ -44,6 +43,8 @@ GROUPS = ("all", "open", "closed", "open, matched", "closed, matched")
 """Over which words a correlation is taken."""
 TAXICAB = "taxicab"
 """The norm ‖·‖₁, among the names of measures."""
+FREQUENT = 100_000 / 227e6
+"""Share of all tokens from which on a word is frequent (thesis chapter 6, figure 2)."""
 LEAST_TOKENS = (1, 2, 5, 10, 20, 50, 100)
 """Tokens that words are asked to have, to see how noise in the means of rare ones counts."""
 STREAMS = 40
@@ -72,43 +73,42 @@ class SparseModels:
     controls: dict[str, tuple[Run, ...]]
     texts: dict[str, MeasuredText]
     """By kind of model; those of other widths are measured on the same text as `MAIN`."""
-    settings: SparsitySettings
     control_epochs: int
 
 
-def trained(scale: Scale) -> SparseModels:
+def trained(scale: Settings) -> SparseModels:
     """Return the language models of a scale and their controls, training what is missing."""
     text = language_models.prepared(scale)
-    wanted = [language_models.jobs(scale, text), *(jobs for _, jobs in _control_jobs(scale, text))]
-    made = iter(parallel(runs.train, [job for jobs in wanted for job in jobs]))
-    found = [tuple(next(made) for _ in jobs) for jobs in wanted]
-    models = LanguageModels(text, found[0], scale.training.epochs, scale.compared_tokens)
-    names = [name for name, _ in _control_jobs(scale, text)]
+    controls = dict(_control_jobs(scale, text))
+    wanted = [language_models.jobs(scale, text), *controls.values()]
+    made = iter(grid.results(runs.train, [job for jobs in wanted for job in jobs]))
+    main, *others = (tuple(next(made) for _ in jobs) for jobs in wanted)
     return SparseModels(
-        models,
-        dict(zip(names, found[1:], strict=True)),
+        LanguageModels(text, main, scale.epochs),
+        dict(zip(controls, others, strict=True)),
         {MAIN: measured_text(scale, text), SHUFFLED: measured_text(scale, text, shuffled=True)},
-        scale.sparsity,
-        _control_epochs(scale),
+        control_epochs(scale),
     )
 
 
-def _control_epochs(scale: Scale) -> int:
-    return min(scale.sparsity.control_epochs, scale.training.epochs)
+def control_epochs(scale: Settings) -> int:
+    """Passes of the control models over the training part."""
+    return min(scale.control_epochs, scale.epochs)
 
 
-def _control_jobs(scale: Scale, text: PreparedText) -> Iterator[tuple[str, list[tuple[RunSettings, Parts]]]]:
+def _control_jobs(
+    scale: Settings, text: PreparedText
+) -> Iterator[tuple[str, list[tuple[RunSettings, Parts]]]]:
     """What the controls are called, and how they are trained."""
-    shorter = replace(scale, training=replace(scale.training, epochs=_control_epochs(scale)))
+    shorter = replace(scale, epochs=control_epochs(scale))
     mixed = _shuffled(text)
     about = f"language model of {text.corpus.name}, {SHUFFLED}"
     yield (
         SHUFFLED,
         [(replace(one, about=about), mixed) for one, _ in language_models.jobs(shorter, text)],
     )
-    for units in scale.sparsity.widths:
-        narrow = replace(shorter, model=replace(scale.model, units=units))
-        yield f"{units} units", language_models.jobs(narrow, text)
+    for units in scale.widths:
+        yield f"{units} units", language_models.jobs(replace(shorter, units=units), text)
 
 
 def _shuffled(text: PreparedText) -> Parts:
@@ -119,38 +119,34 @@ def _shuffled(text: PreparedText) -> Parts:
     )
 
 
-def measured_text(scale: Scale, text: PreparedText, *, shuffled: bool = False) -> MeasuredText:
+def measured_text(scale: Settings, text: PreparedText, *, shuffled: bool = False) -> MeasuredText:
     """Return the text of a scale on which sparsity is measured.
 
     Raises
     ------
     ValueError
-        If the part is unknown, or the corpus has no tags of part of speech.
+        If the corpus has no tags of part of speech.
     """
-    if scale.sparsity.part not in PARTS:
-        raise ValueError(f"a part is one of {', '.join(PARTS)}, got {scale.sparsity.part!r}")
     if "pos" not in text.corpus.tags:
         raise ValueError(
             f"classes of words need a corpus with parts of speech, got {text.corpus.name!r} without; "
             "set annotate=True in its settings"
         )
-    settings, size = scale.sparsity, len(text.vocabulary)
-    part = getattr(text, settings.part)
-    examples = getattr(_shuffled(text), settings.part) if shuffled else Examples.next_word(part.ids)
+    size = len(text.vocabulary)
+    part = getattr(text, scale.part)
+    examples = getattr(_shuffled(text), scale.part) if shuffled else Examples.next_word(part.ids)
     tags = text.corpus.tags["pos"]
-    tag = words.majority(
-        text.train.ids, tags.codes[text.train.source], words=size, least=scale.corpus.min_count
-    )
+    tag = words.majority(text.train.ids, tags.codes[text.train.source], words=size, least=scale.min_count)
     kinds = [0 if name in trees.OPEN else 1 if name in trees.CLOSED else 2 for name in tags.values]
     classes = np.where(tag >= 0, np.array(kinds)[tag], 2)
     classes[0] = -1
     frequency = np.array(text.vocabulary.counts)
     return MeasuredText(
-        Examples(*(activations.spread(each, settings.tokens, streams=STREAMS) for each in examples)),
+        Examples(*(activations.spread(each, scale.tokens, streams=STREAMS) for each in examples)),
         frequency,
         classes,
-        _groups(frequency, classes, settings.matched),
-        scale.training.steps_back,
+        _groups(frequency, classes, scale.matched),
+        scale.steps_back,
     )
 
 
@@ -202,27 +198,10 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         for name, of_name in sparse.controls.items()
         for run in of_name
     ]
-    depends = [
-        sorted((name, run.folder.name, epoch) for name, _, run, epoch, _ in jobs),
-        asdict(sparse.settings),
-        sparse.models.text.fingerprint,
-        sparse.models.text.corpus.fingerprint,
-    ]
-    kinds = ("words", "rho", "class_effects", "levels", "noise", "undefined")
-    found: dict[str, pd.DataFrame] = {}
-
-    def compute(kind: str) -> pd.DataFrame:
-        if not found:
-            each = parallel(_of_checkpoint, jobs)
-            for name in kinds:
-                rows = pd.concat([of[name] for of in each if name in of], ignore_index=True)
-                keys = [key for key in ("model", "seed", "epoch") if key in rows]
-                found[name] = rows.sort_values(keys, kind="stable", ignore_index=True)
-        return found[kind]
-
+    found = grid.tables(sparsities, jobs)
+    keys = {name: [key for key in ("model", "seed", "epoch") if key in rows] for name, rows in found.items()}
     return {
-        kind: cached(f"sparsity-{kind}", depends, lambda kind=kind: compute(kind), code=__name__)  # type: ignore[misc]
-        for kind in kinds
+        name: rows.sort_values(keys[name], kind="stable", ignore_index=True) for name, rows in found.items()
     }
 
 
@@ -242,8 +221,20 @@ def measured(layer: str, values: Float[Tensor, "tokens units"]) -> Float[Tensor,
     )
 
 
-def _of_checkpoint(name: str, text: MeasuredText, run: Run, epoch: int, own: bool) -> dict[str, pd.DataFrame]:
-    """All that is told of one model after one epoch."""
+def sparsities(name: str, text: MeasuredText, run: Run, epoch: int, own: bool) -> dict[str, pd.DataFrame]:
+    """Return how sparse one model is after one epoch: rows of the `tables`.
+
+    Parameters
+    ----------
+    name
+        Of the kind of model: `MAIN`, `SHUFFLED` or a width.
+    text
+        On which it is measured.
+    run, epoch
+        The model.
+    own
+        Whether to measure the gradient of each token's own loss too, and how noise counts.
+    """
     seed = run.settings["seed"]
     label = name if name == MAIN else f"{MAIN} ({name})"
     report(f"sparsity of the {label}, seed {seed}, epoch {epoch}")
@@ -432,7 +423,27 @@ def _noisy(noise: dict[int, WordSums], whole: WordSums, text: MeasuredText, run:
     return table[["least", "tokens", "how", "words", "correlation", "low", "high"]]
 
 
-def excluded(sparse: SparseModels, undefined: pd.DataFrame) -> pd.DataFrame:
+def frequent(words: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table `words` of words that are frequent targets."""
+    rows = words[words["side"] == "target"]
+    whole = rows.groupby(["seed", "epoch"])["tokens"].transform("sum")
+    return rows[(rows["tokens"] >= FREQUENT * whole) & (rows["word"] > 0)]
+
+
+def frequent_table(words: pd.DataFrame) -> pd.DataFrame:
+    """Return mean χ of the gradient at the top layer over frequent target words.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `seed` and `epoch`: the `mean`, and over how many `words`.
+    """
+    top = next(column for column in words if column.startswith(f"{TAXICAB} ")).removeprefix(f"{TAXICAB} ")
+    groups = frequent(words).astype({top: float}).groupby(["seed", "epoch"])[top]
+    return groups.agg(mean="mean", words="size").reset_index()
+
+
+def excluded(sparse: SparseModels, undefined: pd.DataFrame, matched: int) -> pd.DataFrame:
     """What was left out of the correlations, and how often.
 
     Returns
@@ -455,5 +466,5 @@ def excluded(sparse: SparseModels, undefined: pd.DataFrame) -> pd.DataFrame:
     rows["vectors of zeros, over all checkpoints and layers"] = undefined["number"].sum()
     if GROUPS[-1] not in text.groups:
         few = min(int(text.groups[name].sum()) for name in CLASSES[:2])
-        rows[f"words of the smaller class: too few for a matched sample of {sparse.settings.matched}"] = few
+        rows[f"words of the smaller class: too few for a matched sample of {matched}"] = few
     return pd.DataFrame({"left out": list(rows), "number": [int(n) for n in rows.values()]})

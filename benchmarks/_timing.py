@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 _PEAK = """
@@ -33,11 +34,15 @@ def row(
     alternative: Callable[[], object],
     *,
     repeats: int,
+    share: float = 1.0,
     target: str = "",
 ) -> Row:
-    """Time two contenders in turns, each once unmeasured before; medians over the turns."""
+    """Time two contenders in turns, each once unmeasured before; medians over the turns.
+
+    Where the alternative does only a share of the work, its times are scaled up to the whole.
+    """
     ours(), alternative()
-    turns = [(seconds(ours), seconds(alternative)) for _ in range(repeats)]
+    turns = [(seconds(ours), seconds(alternative) / share) for _ in range(repeats)]
     mine, theirs = (statistics.median(times) for times in zip(*turns, strict=True))
     return Row(name, mine, theirs, statistics.median(a / b for a, b in turns), "s", target)
 
@@ -49,12 +54,16 @@ def seconds(contender: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory(imports: str, call: str) -> float:
+def peak_memory(imports: str, call: str, *, processes: int) -> float:
     """Largest resident memory, in MiB, of a fresh process that imports and calls something (Linux).
 
-    The median of three processes: how the allocator's threads fall out differs by tens of MiB.
+    The median of several processes: how the allocator's threads fall out differs by tens of MiB.
     """
     # not the resource module: its peak is the parent's where that was larger before the fork
     command = [sys.executable, "-c", _PEAK.format(imports=imports, call=call)]
-    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
+    root = Path(__file__).parents[1]
+    runs = [
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root)
+        for _ in range(processes)
+    ]
     return statistics.median(int(run.stdout) for run in runs) / 1024

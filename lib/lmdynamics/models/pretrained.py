@@ -1,0 +1,237 @@
+"""Any `torch.nn.Module` as an `Observable`, by forward hooks; and folders of checkpoints.
+
+Models of the package `transformers` are such modules; it is imported only to load a folder.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lmdynamics.models.observable import Observable, Observed, State, matching
+
+Loader = Callable[[], nn.Module]
+"""Loads a model when it is called."""
+
+
+class Pass(NamedTuple):
+    """What one pass through a module leaves, with its axes as the module has them."""
+
+    layers: dict[str, Tensor]
+    """Output of each hooked layer by name; where gradients are enabled, with its graph."""
+    output: Tensor
+    """What the module returns, of several tensors the first: logits, of a language model."""
+    state: State
+    """What it returns to go on from, if it is recurrent."""
+
+
+def hooked(
+    module: nn.Module,
+    layers: str | Sequence[str],
+    words: int | None = None,
+    *,
+    batch_first: bool | None = None,
+    recurrent: bool = False,
+) -> "Hooked":
+    """Return a module as a model that can be observed; the module itself stays as it is.
+
+    Parameters
+    ----------
+    module
+        Called with word ids alone, or if `recurrent` with ids and a state.
+    layers
+        Names of its submodules, or patterns, such as ``"gpt_neox.layers.*"``: see `observable.matching`. They
+        come in the order of the module. Of a layer that returns several tensors, the first is looked at.
+    words
+        Size of the vocabulary; None for `vocab_size` in the module's `config`, or the size of its only embedding.
+    batch_first
+        Whether ids and layers have the axes (batch, steps) or (steps, batch); None for what its recurrent or
+        attention layers of PyTorch say, and (batch, steps), as in `transformers`, where there are none.
+    recurrent
+        Whether ``module(ids, state)`` returns its output and the state after it, where None is the state at the
+        beginning of a text. Otherwise, as with all Transformers, nothing is handed on from one reading to the
+        next: each stretch of text that is read is a context of its own.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches no submodule, or the size of the vocabulary or the axes cannot be told.
+    """
+    names = [name for name, _ in module.named_modules() if name]
+    if batch_first is None:
+        batch_first = _batch_first(module)
+    return Hooked(module, matching(names, layers), words or _words(module), batch_first, recurrent)
+
+
+@dataclass(frozen=True)
+class Hooked:
+    """A module that can be observed: see `hooked`."""
+
+    module: nn.Module
+    layers: tuple[str, ...]
+    words: int
+    batch_first: bool
+    recurrent: bool
+
+    def read(self, ids: Int[Tensor, "steps batch"], state: State | None = None) -> Observed:
+        """Read a stretch of text without gradients and without dropout: see `observable.Observable`.
+
+        Raises
+        ------
+        ValueError
+            If the stretch is longer than the positions that the module has; or if a layer does not run exactly
+            once, or gives anything else than a vector for each token.
+        """
+        with torch.no_grad():
+            found = self.forward(ids, state)
+        return Observed({name: self.time_first(each) for name, each in found.layers.items()}, found.state)
+
+    def forward(self, ids: Int[Tensor, "steps batch"], state: State | None = None) -> Pass:
+        """Read as `read` does and with the same errors, but with a graph where gradients are enabled."""
+        most = getattr(getattr(self.module, "config", None), "max_position_embeddings", None) or len(ids)
+        if 0 < most < len(ids):
+            raise ValueError(f"the module has {most} positions, got {len(ids)} steps; read in shorter stretches")
+        weight = next(self.module.parameters(), ids)
+        given = (ids.T.contiguous() if self.batch_first else ids).to(weight.device)
+        layers: dict[str, Tensor] = {}
+        with _without_dropout(self.module), _hooks(self.module, self.layers, layers):
+            returned = self.module(given, state) if self.recurrent else self.module(given)
+        if self.recurrent:
+            if not isinstance(returned, tuple) or len(returned) != 2:
+                raise ValueError(f"a recurrent module returns (output, state), got {type(returned).__name__}")
+            returned, state = returned
+        for name in self.layers:
+            _check(name, layers.get(name), given)
+        return Pass({name: layers[name] for name in self.layers}, _first(returned), state)
+
+    def time_first(self, values: Float[Tensor, "_ _ units"]) -> Float[Tensor, "steps batch units"]:
+        """Return a tensor of the module with the axes that all observation has."""
+        return values.transpose(0, 1) if self.batch_first else values
+
+
+def observable(
+    model: nn.Module | Observable, layers: str | Sequence[str] | None
+) -> tuple[Observable, tuple[str, ...]]:
+    """Return a model as one that can be observed, and the names of the layers that are wanted.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches no layer, or a module comes without any; and as `hooked` does.
+    """
+    if isinstance(model, Observable):
+        return model, model.layers if layers is None else matching(model.layers, layers)
+    made = hooked(model, [] if layers is None else layers)
+    return made, made.layers
+
+
+def checkpoints(folder: Path | str, load: Callable[[Path], nn.Module] | None = None) -> dict[int, Loader]:
+    """Return what loads each checkpoint of a local folder, by step.
+
+    Parameters
+    ----------
+    folder
+        Holds ``step0``, ``step512``, ... (or ``checkpoint-512``, ...), each as `save_pretrained` leaves it.
+    load
+        Loads one of them; None for `AutoModelForCausalLM` of the package `transformers`, from local files alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, or two are of the same step.
+    """
+    numbered = [
+        (int(name[1]), path)
+        for path in Path(folder).glob("*/")
+        if (name := re.fullmatch(r"(?:step|checkpoint)[-_]?(\d+)", path.name))
+    ]
+    loaders = {step: partial(load or _causal, path) for step, path in sorted(numbered)}
+    if not loaders or len(loaders) < len(numbered):
+        names = ", ".join(sorted(path.name for _, path in numbered)) or "none"
+        raise ValueError(f"need folders step0, step512, ..., one of each step, in {folder}; got {names}")
+    return loaders
+
+
+def _causal(path: Path) -> nn.Module:
+    try:
+        from transformers import AutoModelForCausalLM
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"loading {path} needs the package transformers; pip install 'lmdynamics[pretrained]'"
+        ) from error
+    return AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
+
+
+def _words(module: nn.Module) -> int:
+    size = getattr(getattr(module, "config", None), "vocab_size", None)
+    sizes = {size} if size else {e.num_embeddings for e in module.modules() if isinstance(e, nn.Embedding)}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"the size of the vocabulary needs a config or one embedding, got {len(sizes)}; set words"
+        )
+    return sizes.pop()
+
+
+def _batch_first(module: nn.Module) -> bool:
+    said = {each.batch_first for each in module.modules() if hasattr(each, "batch_first")}
+    if len(said) > 1:
+        raise ValueError("some layers have batches first and others steps first; set batch_first")
+    return bool(said.pop()) if said else True
+
+
+@contextmanager
+def _without_dropout(module: nn.Module) -> Iterator[None]:
+    training = {each: each.training for each in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, was in training.items():
+            each.training = was
+
+
+@contextmanager
+def _hooks(module: nn.Module, names: Sequence[str], layers: dict[str, Tensor]) -> Iterator[None]:
+    """Gather the outputs of some layers while the module runs."""
+
+    def gather(name: str, layer: nn.Module, arguments: Any, output: Any) -> Any:
+        if name in layers:
+            raise ValueError(f"layer {name} runs more than once in one reading; hook layers that run once")
+        values = _first(output)
+        if not torch.is_grad_enabled():
+            layers[name] = values.clone()  # what follows may change it in place
+            return None
+        layers[name] = values if values.requires_grad else values.requires_grad_()
+        return values.clone() if output is values else None  # likewise
+
+    handles = [module.get_submodule(name).register_forward_hook(partial(gather, name)) for name in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first(output: Any) -> Tensor:
+    """The first tensor of what a module returns."""
+    while not isinstance(output, Tensor):
+        values = list(output.values() if isinstance(output, Mapping) else output)
+        output = values[0]
+    return output
+
+
+def _check(name: str, values: Tensor | None, ids: Tensor) -> None:
+    if values is None:
+        raise ValueError(f"layer {name} does not run when the module reads; hook another")
+    if values.dim() != 3 or values.shape[:2] != ids.shape or not values.is_floating_point():
+        raise ValueError(
+            f"layer {name} needs a vector for each token, got shape {tuple(values.shape)} of {values.dtype} for ids "
+            f"of shape {tuple(ids.shape)}; set batch_first to the axes of the module, or hook another layer"
+        )
