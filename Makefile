@@ -4,7 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-CODE := lib tests benchmarks
+PYTHONS := python3.13 python3.12 python3.11
+CODE := lib tests benchmarks hatch_build.py
 CHAPTERS := $(shell grep -l '{code-cell}' chapters/*.md)
 CACHE := $(abspath $(or $(LMDYNAMICS_CACHE),.cache))
 SCALE ?=# smoke, demo, desktop or thesis; empty for what each chapter says itself
@@ -18,9 +19,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
-book: .venv/installed ## run every chapter and build the book; SCALE=desktop for hours instead of minutes
-	@jupyter-book build . -W -n --keep-going -q >/dev/null
-	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+book: .venv/installed ## build the book, at once from recorded results, then by runs; SCALE=desktop for hours
+	@python -m lmbook build
 
 notebook: .venv/installed ## open the chapters as notebooks in JupyterLab
 	@LMDYNAMICS_CACHE="$(CACHE)" JUPYTER_CONFIG_PATH=$(CURDIR)/lib/lmbook/jupyter \
@@ -51,12 +51,15 @@ clean: ## remove the built book and the kept runs of chapters (trained models st
 	@rm -rf _build "$(CACHE)/executed"
 
 # Installed anew only when what is to be installed has changed.
-.venv/installed: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || for python in python3 python3.12 python3.11; do \
-		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
-			$$python -m venv .venv && exit; \
+.venv/installed: pyproject.toml constraints.txt hatch_build.py
+	@test -x $(BIN)/python || for python in python3 $(PYTHONS); do \
+		if $$python -c 'import sys; sys.exit("python%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' 2>/dev/null; then \
+			$$python -m venv .venv && exit || rm -rf .venv; \
 		fi; \
-	done; test -x $(BIN)/python || { echo "need Python 3.11 or 3.12 as python3.12, python3.11 or python3, found none" >&2; exit 1; }
-	@echo "Installing into .venv: about two minutes, two gigabytes" >&2
+	done; test -x $(BIN)/python || { printf '%s\n' >&2 \
+		"need one of $(PYTHONS), with its module venv; python3 is $$(python3 --version 2>/dev/null || echo absent)" \
+		"Newer ones lack wheels of gensim. Another installs beside yours: uv python install 3.13," \
+		"or all at once: conda env create -f environment.yml"; exit 1; }
+	@echo "Installing into .venv: some three minutes; three gigabytes, seven where torch comes with CUDA" >&2
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[book,test]'
 	@touch $@

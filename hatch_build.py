@@ -1,4 +1,4 @@
-"""What only a checkout has: papermill's way to the chapters, which would break papermill in any other place."""
+"""What only a checkout has: the way from papermill to the chapters, which breaks papermill elsewhere."""
 
 from typing import Any
 

@@ -3,9 +3,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -52,6 +54,19 @@ def one_after_another(function, arguments):
 
 def never(*arguments, **settings):
     raise AssertionError("nothing is left to compute")
+
+
+def closure(requirements: list[str]) -> list[Distribution]:
+    """Distributions that some requirements need, those that these need, and so on, as installed here."""
+    waiting, done = [Requirement(line) for line in requirements], set()
+    while waiting:
+        needed = waiting.pop()
+        for extra in {"", *needed.extras}:
+            if (needed.name, extra) not in done:
+                done.add((needed.name, extra))
+                lines = map(Requirement, distribution(needed.name).requires or [])
+                waiting += [r for r in lines if not r.marker or r.marker.evaluate({"extra": extra})]
+    return [distribution(name) for name, extra in done if not extra]
 
 
 @pytest.fixture(scope="module")

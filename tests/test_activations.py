@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import lmdynamics
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.observe import activations
 
@@ -78,3 +79,30 @@ def test_states_are_the_blocks_in_the_order_of_the_text(model):
 def test_answers_are_the_most_likely_classes(model):
     logits = model.decoder(activations.states(model, IDS)["h2"])
     np.testing.assert_array_equal(activations.answers(model, IDS), logits.argmax(1).numpy())
+
+
+def test_several_models_are_observed_at_once_with_the_same_token_in_each_row(model):
+    other = RecurrentModel(ModelSettings(units=3), words=9, classes=9, seed=1)
+    seen = []
+    for ours, theirs in lmdynamics.observe([model, other], torch.from_numpy(IDS), streams=4, steps=5):
+        assert torch.equal(ours.tokens, theirs.tokens)
+        for each, block in ((model, ours), (other, theirs)):
+            assert tuple(block.layers) == each.layers
+            torch.testing.assert_close(block.layers["e"], each.embedding.weight[IDS[block.tokens]].detach())
+        seen += ours.tokens.tolist()
+    assert sorted(seen) == list(range(len(IDS)))
+
+
+def test_layers_to_observe_go_by_name_or_pattern(model):
+    (block,) = next(lmdynamics.observe([model], IDS, layers="h*"))
+    assert list(block.layers) == ["h1", "h2"]
+    with pytest.raises(ValueError, match=r"need names of layers, such as h2, .* got h3"):
+        next(lmdynamics.observe([model], IDS, layers=["h1", "h3"]))
+
+
+def test_one_model_alone_is_observed_and_none_is_refused(model):
+    for (alone,), block in zip(lmdynamics.observe(model, IDS), activations.blocks(model, IDS), strict=True):
+        assert torch.equal(alone.tokens, block.tokens)
+        assert all(torch.equal(alone.layers[name], rows) for name, rows in block.layers.items())
+    with pytest.raises(ValueError, match="need one model or more to observe, got none"):
+        next(lmdynamics.observe([], IDS))

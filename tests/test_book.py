@@ -159,7 +159,18 @@ def test_code_and_parameters_change_what_a_run_is_kept_under():
 MODULES = {
     "__init__": "",
     "recorded": "def load(chapter):\n    return chapter",
-    "findings": "from lmthesis import recorded\n\n\ndef results():\n    return recorded.load('all')",
+    "findings": """
+import lmthesis
+from lmthesis import recorded
+
+
+def results():
+    return recorded.load(lmthesis.__path__)
+
+
+def styled(table):
+    return table
+""",
     "chapter_1/__init__": "",
     "chapter_1/study": """
 from lmthesis import recorded
@@ -183,7 +194,7 @@ STUDY = TINY.replace("print(scale", "from lmthesis.chapter_1 import study\n\nstu
 
 @pytest.fixture
 def experiments(tmp_path, monkeypatch):
-    """Small experiments in place of the book's: chapter 1 reads its recorded results, chapter 2 reads none."""
+    """Small experiments in place of the book's; chapter 1 reads its recorded results, chapter 2 none."""
     folder = tmp_path / "lmthesis"
     for name, text in MODULES.items():
         path = folder / f"{name}.py"
@@ -203,7 +214,7 @@ def experiments(tmp_path, monkeypatch):
         ("chapter_1/study", "All.", "Everything.", False),
         ("chapter_1/study", "return 2", "return 3", False),
         ("chapter_2/study", "return 3", "return 4", False),
-        ("findings", "'all'", "'none'", False),
+        ("findings", "return table", "return None", False),
     ],
 )
 def test_a_page_is_run_again_after_an_edit_of_what_its_cells_reach_and_of_nothing_else(
@@ -285,6 +296,7 @@ def test_a_folder_of_corpora_that_is_none_is_left_for_a_cell_to_name(without_cor
         ("from lmthesis.chapter_1 import study\n\nstudy.unused()", "chapter_1", False),
         ("from lmthesis.chapter_2 import study\n\nstudy.study()", "chapter_2", False),
         ("from lmthesis import findings\n\nfindings.results()", "chapter_2", True),
+        ("from lmthesis import findings, recorded\n\nfindings.styled(recorded.load)", "chapter_2", False),
     ],
 )
 def test_a_page_is_run_again_when_recorded_results_change_that_it_can_read(

@@ -171,6 +171,70 @@ def test_where_each_cell_keeps_half_the_losses_of_later_words_count_half_as_much
     assert found["later"]["e"].tolist() == [0.25 / 1.25, 1, 0]
 
 
+# With the layer's own recurrence
+
+
+def hidden_states_of(model, words):
+    """The hidden states of one stream, step by step, each the very tensor that the next step reads."""
+    inputs, found = model.embedding(torch.as_tensor(words)[:, None]), {}
+    for n, lstm in enumerate(model.lstms):
+        state, outputs = None, []
+        for step in inputs.split(1):
+            output, (_, cell) = lstm(step, state)
+            state = output, cell
+            outputs.append(output)
+        found[f"h{n + 1}"], inputs = outputs, torch.cat(outputs)
+    return found, model.decoder(inputs)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_with_recurrence_gradients_are_those_of_autograd_at_each_hidden_state(layers):
+    model, examples = made(layers), text()
+    measured_gradients = measured(model, examples, recurrence=True, streams=1)["gradients"]
+    hidden, logits = hidden_states_of(model, examples.inputs)
+    loss = losses_of({LOGITS: logits}, examples.targets).sum()
+    for name, states in hidden.items():
+        wanted = torch.cat(torch.autograd.grad(loss, states, retain_graph=True))[:, 0]
+        torch.testing.assert_close(measured_gradients[name], wanted, rtol=0, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize(("streams", "steps_back"), [(1, WHOLE), (3, 4)])
+def test_recurrence_changes_gradients_at_hidden_states_before_the_last_of_a_stretch_alone(
+    streams, steps_back
+):
+    model, examples = made(), text()
+    without, within = (
+        measured(model, examples, own=True, recurrence=each, streams=streams, steps_back=steps_back)
+        for each in (False, True)
+    )
+    last = [end - 1 for stream in stretches(TOKENS, streams, steps_back) for _, end in stream]
+    others = np.setdiff1d(np.arange(TOKENS), last)
+    for kind in ("activations", "own"):
+        assert_same(within[kind], without[kind], 1e-12)
+    for layer in ("e", LOGITS):
+        torch.testing.assert_close(within["gradients"][layer], without["gradients"][layer])
+    for layer in ("h1", "h2"):
+        ours, theirs = within["gradients"][layer], without["gradients"][layer]
+        torch.testing.assert_close(ours[last], theirs[last], rtol=0, atol=1e-12)
+        assert ((ours - theirs)[others].norm(dim=1) > 1e-4).all()
+
+
+# Losses that count
+
+
+@pytest.mark.parametrize("recurrence", [False, True])
+def test_gradients_of_some_losses_and_of_the_others_add_up(recurrence):
+    model, examples = made(), text()
+    few = np.arange(TOKENS) % 3 == 0
+    whole, ours, theirs = (
+        measured(model, examples, recurrence=recurrence, counted=each, streams=2, steps_back=5)["gradients"]
+        for each in (None, few, ~few)
+    )
+    assert_same({layer: ours[layer] + theirs[layer] for layer in ours}, whole, 1e-12)
+    assert (ours[LOGITS][~few] == 0).all()
+    assert (ours["h2"][few].norm(dim=1) > 0).all()
+
+
 # The token's own loss
 
 

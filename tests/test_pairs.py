@@ -9,7 +9,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from lmdynamics.measures.pairs import CLASSES, FEATURES, LEVELS, MOST_EDGES, REPLICATES, Pairs, PairSums
+from lmdynamics.measures.pairs import CLASSES, FEATURES, LEVELS, MOST_EDGES, Pairs, PairSums
 
 DISTANCE = 4
 SUBSETS = [levels for n in range(4) for levels in combinations(LEVELS, n)]
@@ -314,14 +314,6 @@ def test_values_of_less_precision_are_summed_in_float64():
     exact = replace(low, values=low.values.astype(np.float64))
     pd.testing.assert_frame_equal(summed(low).means(), summed(exact).means(), rtol=1e-14)
     pd.testing.assert_frame_equal(summed(low).correlations(), summed(exact).correlations(), rtol=1e-14)
-
-
-def test_there_are_two_hundred_replicates_whose_weights_have_mean_one():
-    sums = summed(made_up(sentences=600))
-    weights = sums._counts[1:].sum(1) / 600
-    assert len(weights) == REPLICATES == 200
-    assert weights.mean() == pytest.approx(1, abs=0.02)
-    assert sums._counts[0].sum() == 600
 
 
 def test_sums_up_to_another_distance_do_not_merge():

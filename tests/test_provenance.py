@@ -1,3 +1,6 @@
+"""Fingerprints of code: what a function reaches, and what an edit makes another."""
+
+import importlib
 import subprocess
 import sys
 from functools import partial
@@ -5,45 +8,128 @@ from pathlib import Path
 
 import pytest
 
-from lmdynamics.ground import provenance
-from lmdynamics.ground.provenance import code_fingerprint, imported_modules
+from lmdynamics.ground import paths, provenance
+from lmdynamics.ground.provenance import (
+    Definition,
+    code_fingerprint,
+    imported_modules,
+    reached,
+    text_fingerprint,
+)
 
 fingerprint = partial(code_fingerprint, as_imported=False)
 
-SOURCE = '''
+FILES = {
+    "__init__": '"""All."""',
+    "studies/__init__": "",
+    "studies/top": """
+from typing import TYPE_CHECKING
+
+from small import aside
+from small.middle import double, unused as other
+
+LIMIT = 3
+
+
+def study(model: "Model", words: list) -> int:
+    import small.middle as m
+
+    return m.double(LIMIT) + len(words)
+
+
+def by_table():
+    return TABLE["double"](1)
+
+
+TABLE = {"double": double}
+
+
+def whole():
+    return vars(aside)
+
+
+class Model:
+    def read(self):
+        return other()
+""",
+    "middle": '''
 """What the module is for."""
-from lmdynamics.ground import base
+from small.ground import base
 
 
 def double(x):
     """Twice x."""
     return 2 * base(x)  # why
-'''
+
+
+def unused():
+    return [words for words in range(3)]
+
+
+words = 7
+''',
+    "ground": "from . import progress\n\n\ndef base(x):\n    progress.say(x)\n    return x",
+    "progress": 'NOT_IN_NUMBERS = ("*",)\n\n\ndef say(x):\n    pass',
+    "aside": "ALONE = 1",
+}
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small package in place of our own: top imports middle, which imports ground; aside is alone."""
-    monkeypatch.setattr(provenance, "_FOLDER", tmp_path)
-    (tmp_path / "studies").mkdir()
-    files = {
-        "__init__": '"""All."""',
-        "studies/__init__": "",
-        "studies/top": "def study():\n    import lmdynamics.middle as m\n\n    return m.double(1)",
-        "middle": SOURCE,
-        "ground": "from . import progress\n\n\ndef base(x):\n    return x",
-        "progress": "",
-        "aside": "",
-    }
-    for name, text in files.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    return tmp_path
+    """A small package that is tracked: top needs middle, which needs ground; aside is used whole alone."""
+    home = tmp_path / "small"
+    (home / "studies").mkdir(parents=True)
+    for name, text in FILES.items():
+        (home / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    provenance.track("small")
+    yield home
+    del provenance._FOLDERS["small"]
+    for name in [name for name in sys.modules if name.split(".")[0] == "small"]:
+        del sys.modules[name]
 
 
 def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def names(function):
+    return {f"{module.removeprefix('small.')}:{name}" for module, name in reached(function, as_imported=False)}
+
+
+def top(name):
+    return getattr(importlib.import_module("small.studies.top"), name)
+
+
+def test_a_function_reaches_what_it_names_and_what_that_names(package):
+    assert names(top("study")) == {
+        "studies.top:study",
+        "studies.top:LIMIT",
+        "studies.top:Model",  # through its annotation
+        "middle:unused",  # through a method of the model
+        "middle:double",
+        "ground:base",
+    }
+
+
+def test_what_a_table_of_functions_holds_is_reached(package):
+    assert names(top("by_table")) == {
+        "studies.top:by_table",
+        "studies.top:TABLE",
+        "middle:double",
+        "ground:base",
+    }
+
+
+def test_a_module_that_is_used_as_a_value_counts_whole(package):
+    assert names(top("whole")) == {"studies.top:whole", "aside:ALONE"}
+
+
+def test_local_names_hide_those_of_the_module(package):
+    assert "middle:words" not in names(top("study"))
 
 
 @pytest.mark.parametrize(
@@ -53,52 +139,84 @@ def edit(path, old, new):
         ("  # why", ""),
         ("What the module is for.", "Something else."),
         ("2 * base(x)", "(2*base( x ))"),
+        ("words = 7", "words = 8"),
     ],
 )
-def test_words_and_layout_keep_the_fingerprint(package, old, new):
-    before = fingerprint("lmdynamics.middle")
+def test_words_layout_and_other_definitions_keep_the_fingerprint(package, old, new):
+    before = fingerprint(top("by_table"))
     edit(package / "middle.py", old, new)
-    assert fingerprint("lmdynamics.middle") == before
+    assert fingerprint(top("by_table")) == before
 
 
-@pytest.mark.parametrize("name", ["studies/top", "middle", "ground", "studies/__init__", "__init__"])
-def test_an_edit_of_anything_imported_changes_the_fingerprint(package, name):
-    before = fingerprint("lmdynamics.studies.top")
-    path = package / f"{name}.py"
-    path.write_text(path.read_text() + "\nx = 1\n")
-    assert fingerprint("lmdynamics.studies.top") != before
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("middle", "2 * base(x)", "3 * base(x)"),
+        ("ground", "return x", "return -x"),
+        ("studies/top", "LIMIT = 3", "LIMIT = 4"),
+        ("middle", "range(3)", "range(4)"),
+    ],
+)
+def test_an_edit_of_anything_reached_changes_the_fingerprint(package, name, old, new):
+    before = fingerprint(top("study"))
+    edit(package / f"{name}.py", old, new)
+    assert fingerprint(top("study")) != before
 
 
-@pytest.mark.parametrize("name", ["aside", "studies/top", "progress"])
-def test_an_edit_of_what_is_not_imported_or_only_reports_keeps_the_fingerprint(package, name):
-    before = fingerprint("lmdynamics.middle")
-    (package / f"{name}.py").write_text("x = 1\n")
-    assert fingerprint("lmdynamics.middle") == before
+def test_what_runs_when_a_module_is_imported_counts_with_each_of_its_functions(package):
+    before = fingerprint(top("study"))
+    with (package / "ground.py").open("a") as file:
+        file.write("\nprint(1)\n")
+    assert fingerprint(top("study")) != before
 
 
-def test_the_order_of_modules_does_not_matter(package):
-    assert fingerprint("lmdynamics.middle", "lmdynamics.aside") == fingerprint(
-        "lmdynamics.aside", "lmdynamics.middle"
-    )
+def test_what_a_module_excepts_does_not_count(package):
+    before = fingerprint(top("study"))
+    edit(package / "progress.py", "pass", "return x")
+    assert fingerprint(top("study")) == before
 
 
-@pytest.mark.parametrize("name", ["lmdynamics.absent", "numpy"])
-def test_a_module_that_is_not_ours_is_refused(package, name):
-    with pytest.raises(ValueError, match=f"need the name of a module of lmdynamics, .* got '{name}'"):
+def test_a_module_by_its_name_counts_whole(package):
+    before = fingerprint("small.middle")
+    edit(package / "middle.py", "words = 7", "words = 8")
+    assert fingerprint("small.middle") != before
+
+
+def test_the_order_does_not_matter(package):
+    assert fingerprint("small.middle", "small.aside") == fingerprint("small.aside", "small.middle")
+
+
+@pytest.mark.parametrize(("name", "top_name"), [("small.absent", "small"), ("json.absent", "json")])
+def test_a_module_that_is_not_there_is_refused(package, name, top_name):
+    with pytest.raises(ValueError, match=f"need the name of a module of {top_name}, .* got '{name}'"):
         fingerprint(name)
+
+
+def test_a_function_within_another_is_refused(package):
+    def inner():
+        return 1
+
+    with pytest.raises(ValueError, match="need a function at the top level of"):
+        fingerprint(inner)
+
+
+def test_a_text_reaches_what_its_statements_use(package):
+    text = "from small import middle\nfrom small.studies import top as t\n\nmiddle.double(2)\n"
+    before = text_fingerprint(text)
+    edit(package / "middle.py", "words = 7", "words = 8")
+    assert text_fingerprint(text + "# a comment\n") == before
+    edit(package / "ground.py", "return x", "return -x")
+    assert text_fingerprint(text) != before
 
 
 @pytest.mark.parametrize(
     ("source", "modules"),
     [
         ("import numpy", set()),
-        ("import lmdynamics.studies.top", {"lmdynamics", "lmdynamics.studies", "lmdynamics.studies.top"}),
-        (
-            "from lmdynamics import aside, middle as m",
-            {"lmdynamics", "lmdynamics.aside", "lmdynamics.middle"},
-        ),
-        ("from lmdynamics.middle import double", {"lmdynamics", "lmdynamics.middle"}),
-        ("def f():\n    from lmdynamics import aside", {"lmdynamics", "lmdynamics.aside"}),
+        ("import small.studies.top as x", {"small.studies.top"}),
+        ("from small import aside, middle as m", {"small.aside", "small.middle"}),
+        ("from small.middle import double", {"small.middle"}),
+        ("def f():\n    from small import aside", {"small.aside"}),
     ],
 )
 def test_every_form_of_import_is_seen(package, source, modules):
@@ -108,9 +226,9 @@ def test_every_form_of_import_is_seen(package, source, modules):
 @pytest.mark.parametrize(
     ("source", "inside", "modules"),
     [
-        ("from . import aside", "lmdynamics", {"lmdynamics", "lmdynamics.aside"}),
-        ("from .aside import x", "lmdynamics", {"lmdynamics", "lmdynamics.aside"}),
-        ("from ..aside import x", "lmdynamics.studies", {"lmdynamics", "lmdynamics.aside"}),
+        ("from . import aside", "small", {"small.aside"}),
+        ("from .aside import x", "small", {"small.aside"}),
+        ("from ..aside import x", "small.studies", {"small.aside"}),
     ],
 )
 def test_relative_imports_start_from_their_package(package, source, inside, modules):
@@ -118,66 +236,72 @@ def test_relative_imports_start_from_their_package(package, source, inside, modu
 
 
 PROCESS = """
-import importlib
+import importlib, sys
 from pathlib import Path
+from lmdynamics.ground import provenance
+provenance.track("small")
 {first}
-from lmdynamics import provenance
 def fingerprint(**options):
-    return provenance.code_fingerprint("lmdynamics.middle", **options)
+    return provenance.code_fingerprint("small.middle", **options)
 def edit(old, new):
-    path = Path(provenance.__file__).with_name("middle.py")
+    path = Path("small/middle.py")
     path.write_text(path.read_text().replace(old, new))
 before = fingerprint()
 {then}
 print(fingerprint() == before, fingerprint(as_imported=False) == before)
 """
 ANOTHER_NUMBER, ANOTHER_WORD = "edit('2 *', '3 *')", "edit('why', 'because')"
-IMPORT = "import lmdynamics.middle"
-AGAIN = "importlib.reload(lmdynamics.middle)"
+IMPORT = "import small.middle"
+AGAIN = "importlib.reload(small.middle)"
 
 
 def process(package, first, *then):
     """What becomes of the fingerprint of a module in a process that imports it, while its file is edited."""
-    (package / "provenance.py").write_text(Path(provenance.__file__).read_text())
     script = PROCESS.format(first=first, then="\n".join(then))
     run = subprocess.run(
-        [sys.executable, "-B", "-c", script], cwd=package.parent, capture_output=True, text=True
+        [sys.executable, "-B", "-c", script], cwd=package.parent, capture_output=True, text=True, check=False
     )
     return run.stdout or run.stderr
 
 
-@pytest.fixture
-def importable(package, tmp_path_factory):
-    """The small package, where a process finds it before our own."""
-    return package.rename(tmp_path_factory.mktemp("path") / "lmdynamics")
+def test_code_that_was_imported_keeps_its_fingerprint_when_its_file_is_edited(package):
+    assert process(package, IMPORT, ANOTHER_NUMBER) == "True False\n"
 
 
-def test_code_that_was_imported_keeps_its_fingerprint_when_its_file_is_edited(importable):
-    assert process(importable, IMPORT, ANOTHER_NUMBER) == "True False\n"
-
-
-def test_code_that_was_not_imported_has_the_fingerprint_of_its_file(importable):
-    assert process(importable, "", ANOTHER_NUMBER) == "False False\n"
+def test_code_that_was_not_imported_has_the_fingerprint_of_its_file(package):
+    assert process(package, "", ANOTHER_NUMBER) == "False False\n"
 
 
 @pytest.mark.parametrize(("first", "then"), [("", IMPORT), (IMPORT, AGAIN)])
-def test_code_that_is_imported_after_an_edit_has_no_fingerprint(importable, first, then):
-    said = process(importable, first, ANOTHER_NUMBER, then)
-    assert "RuntimeError: lmdynamics.middle was edited since this process began" in said
+def test_code_that_is_imported_after_an_edit_has_no_fingerprint(package, first, then):
+    said = process(package, first, ANOTHER_NUMBER, then)
+    assert "RuntimeError: small.middle was edited since this process began" in said
 
 
 @pytest.mark.parametrize(("first", "then"), [("", IMPORT), (IMPORT, AGAIN)])
-def test_code_that_is_imported_after_an_edit_of_words_has_the_same_fingerprint(importable, first, then):
-    assert process(importable, first, ANOTHER_WORD, then) == "True True\n"
+def test_code_that_is_imported_after_an_edit_of_words_has_the_same_fingerprint(package, first, then):
+    assert process(package, first, ANOTHER_WORD, then) == "True True\n"
 
 
 def test_work_for_a_process_with_other_code_is_refused():
-    provenance.require_code(code_fingerprint("lmdynamics.ground.paths"), "lmdynamics.ground.paths")
-    with pytest.raises(RuntimeError, match=r"lmdynamics\.paths, or what it imports, was edited since"):
-        provenance.require_code("other", "lmdynamics.ground.paths")
+    provenance.require_code(code_fingerprint(paths.cache_directory), paths.cache_directory)
+    with pytest.raises(
+        RuntimeError, match=r"lmdynamics\.ground\.paths\.cache_directory, or what it needs, was edited since"
+    ):
+        provenance.require_code("other", paths.cache_directory)
 
 
 def test_provenance_names_versions_machine_and_date():
     found = provenance.provenance()
     assert {"date", "python", "numpy", "torch", "machine"} <= set(found)
     assert found["date"].endswith("+00:00")
+
+
+def test_definitions_are_named_by_module_and_name():
+    assert Definition("lmdynamics.ground.paths", "cache_directory") in reached(paths.cache_directory)
+
+
+def test_the_packages_of_this_project_are_read_from_files():
+    import lmthesis
+
+    assert Path(lmthesis.__file__).parent == provenance._FOLDERS["lmthesis"]

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmdynamics.measures.words import REPLICATES, WordSums, correlations, majority, matched, occurrences
+from lmdynamics.measures.words import WordSums, coefficients, correlations, majority, matched, occurrences
 
 WORDS, COLUMNS = 9, ("chi", "gini", "norm")
 
@@ -35,8 +36,7 @@ def by_word(ids, values):
 
 def assert_equal(one, other):
     assert (one.counts() == other.counts()).all()
-    for read in (WordSums.means, WordSums.deviations):
-        np.testing.assert_allclose(read(one), read(other), rtol=1e-12)
+    np.testing.assert_allclose(one.means(), other.means(), rtol=1e-12)
     assert one.overall() == pytest.approx(other.overall(), rel=1e-12)
     assert one.undefined == other.undefined
 
@@ -44,30 +44,19 @@ def assert_equal(one, other):
 # Sums
 
 
-def test_counts_means_and_deviations_are_those_of_the_tokens_of_each_word():
+def test_counts_and_means_are_those_of_the_tokens_of_each_word():
     ids, values = tokens()
     frame, words = by_word(ids, values)
     sums = summed((ids, values))
     assert (sums.counts() == frame.count().reindex(words, fill_value=0)).all(axis=None)
     np.testing.assert_allclose(sums.means(), frame.mean().reindex(words), rtol=1e-12)
-    np.testing.assert_allclose(sums.deviations(), frame.std().reindex(words), rtol=1e-10)
     assert list(sums.overall()) == list(COLUMNS)
     np.testing.assert_allclose(list(sums.overall().values()), values.mean(0), rtol=1e-12)
     assert sums.undefined == dict.fromkeys(COLUMNS, 0)
 
 
-def test_a_word_without_tokens_has_no_mean_and_a_word_with_one_no_deviation():
-    sums = summed(tokens())
-    assert np.isnan(sums.means()).all(1).tolist() == [False] * 8 + [True]
-    assert np.isnan(sums.deviations()).all(1).tolist() == [False] * 7 + [True] * 2
-
-
-def test_equal_values_deviate_by_nothing():
-    ids = torch.arange(30) % 3
-    sums = WordSums(3, ["chi"])
-    sums.update(ids, (0.1 + ids[:, None]).double())
-    assert sums.deviations() == pytest.approx(0, abs=1e-7)
-    assert (sums.deviations() >= 0).all()
+def test_a_word_without_tokens_has_no_mean():
+    assert np.isnan(summed(tokens()).means()).all(1).tolist() == [False] * 8 + [True]
 
 
 def test_what_is_not_finite_is_counted_and_left_out_of_its_column_alone():
@@ -79,7 +68,6 @@ def test_what_is_not_finite_is_counted_and_left_out_of_its_column_alone():
     assert sums.undefined == {"chi": 2, "gini": 0, "norm": 3}
     assert sums.counts().sum(0).tolist() == [498, 500, 497]
     np.testing.assert_allclose(sums.means(), frame.mean().reindex(words), rtol=1e-12)
-    np.testing.assert_allclose(sums.deviations(), frame.std().reindex(words), rtol=1e-10)
     known = values.where(values.isfinite(), torch.nan)
     np.testing.assert_allclose(list(sums.overall().values()), known.nanmean(0), rtol=1e-12)
 
@@ -240,7 +228,6 @@ def test_a_seed_gives_the_same_interval_again_and_another_seed_another():
     pd.testing.assert_frame_equal(one, same)
     pd.testing.assert_series_equal(one["correlation"], other["correlation"])
     assert (one["low"] != other["low"]).all()
-    assert REPLICATES == 200
 
 
 def test_samples_without_the_only_word_that_differs_are_left_out_of_the_interval():
@@ -269,6 +256,54 @@ def test_fewer_than_three_words_are_refused(words):
     values[words:, 2] = np.nan
     with pytest.raises(ValueError, match=f"needs three words or more, got {words} with a norm"):
         correlations(values, frequency, COLUMNS)
+
+
+# Coefficients
+
+
+def explained(words=80):
+    """A value of each word, and features of which it is a sum with noise; some words have none."""
+    random = np.random.default_rng(0)
+    features = {"closed class": random.integers(2, size=words), "frequency": random.normal(size=words)}
+    values = 0.5 + 0.2 * features["closed class"] - 0.1 * features["frequency"]
+    values += 0.05 * random.normal(size=words)
+    values[::9] = np.nan
+    return values, features
+
+
+def test_coefficients_are_those_of_least_squares_with_a_constant():
+    values, features = explained()
+    table = coefficients(values, features)
+    known = np.isfinite(values)
+    design = sm.add_constant(np.column_stack(list(features.values()))[known])
+    assert table["feature"].tolist() == list(features)
+    np.testing.assert_allclose(
+        table["coefficient"], sm.OLS(values[known], design).fit().params[1:], rtol=1e-9
+    )
+    assert ((table["low"] < table["coefficient"]) & (table["coefficient"] < table["high"])).all()
+
+
+def test_intervals_of_coefficients_are_as_wide_as_robust_standard_errors_say():
+    values, features = explained(800)
+    known = np.isfinite(values)
+    design = sm.add_constant(np.column_stack(list(features.values()))[known])
+    errors = sm.OLS(values[known], design).fit(cov_type="HC0").bse[1:]
+    table = coefficients(values, features)
+    np.testing.assert_allclose((table["high"] - table["low"]) / (2 * 1.96), errors, rtol=0.2)
+
+
+def test_a_value_that_is_a_sum_of_features_has_exactly_its_coefficients():
+    _, features = explained()
+    values = 2.0 + 0.25 * features["closed class"] - 3.0 * features["frequency"]
+    for column in ("coefficient", "low", "high"):
+        np.testing.assert_allclose(coefficients(values, features)[column], [0.25, -3], atol=1e-9)
+
+
+def test_as_many_coefficients_as_words_are_refused():
+    values, features = explained()
+    values[3:] = np.nan
+    with pytest.raises(ValueError, match="3 coefficients need more words, got 2"):
+        coefficients(values, features)
 
 
 # Occurrences and classes

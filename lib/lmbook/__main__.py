@@ -7,6 +7,7 @@ something warned, 2 when the call was refused.
 """
 
 import argparse
+import logging
 import os
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RefusedError as error:
         parser.exit(2, f"lmbook {call.name}: {error}\n")
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # it would report the cell that was cut off
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130  # as shells have it
     return status

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lmbook import chapters, pages
 
+_STRICT = ("-W", "-n", "--keep-going", "-q")  # warnings are errors, all of them shown, and nothing else
+
 
 def build(root: Path) -> int:
     """Build the book and say where it is; without the second step where `LMBOOK_SOURCE` forbids runs.
@@ -66,18 +68,13 @@ def _without_a_run(root: Path) -> list[str]:
 
 def _rendered(root: Path, source: str, *options: str) -> bool:
     """Build all pages that changed; tell whether nothing failed or warned."""
-    command = [
-        str(Path(sys.executable).with_name("jupyter-book")),
-        "build",
-        str(root),
-        "-W",
-        "-n",
-        "--keep-going",
-        "-q",
-    ]
+    program = Path(sys.executable).with_name("jupyter-book")
     variables = {pages.SOURCE: source, chapters.CACHE: str(chapters.cache_folder(root))}
     build = subprocess.run(
-        [*command, *options], env=os.environ | variables, stdout=subprocess.DEVNULL, check=False
+        [program, "build", root, *_STRICT, *options],
+        env=os.environ | variables,
+        stdout=subprocess.DEVNULL,
+        check=False,
     )
     return build.returncode == 0
 

@@ -100,7 +100,7 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
         "cells": [cell.source for cell in code_cells(notebook)],
         "parameters": parameters,
         "library": provenance.text_fingerprint(code),  # as its files are: a kernel imports them anew
-        "recorded": _recorded(code),
+        "recorded": _recorded(_reached(code)),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
@@ -207,24 +207,17 @@ def _reached(code: str) -> set[str]:
     return {definition.module for definition in provenance.text_reaches(code)}
 
 
-def _recorded(code: str) -> dict[str, str]:
-    """Return digests of the recorded results that some code can read, by file.
-
-    Those are its own chapter's, or all where it asks for all findings.
-    """
-    reached = _reached(code)
+def _recorded(reached: set[str]) -> dict[str, str]:
+    """Return digests of the recorded results of the chapters whose modules are reached, by file."""
     if f"{EXPERIMENTS}.recorded" not in reached:
         return {}
     from lmthesis.recorded import RESULTS
 
-    own = {
-        name.split(".")[1] for name in provenance.imported_modules(code) if name.startswith(f"{EXPERIMENTS}.")
-    }
-    paths = {path.relative_to(RESULTS): path for path in sorted(RESULTS.rglob("*")) if path.is_file()}
+    names = {module.removeprefix(f"{EXPERIMENTS}.").partition(".")[0] for module in reached}
+    folders = [folder for folder in RESULTS.glob("*") if folder.name.partition("-")[0] in names]
+    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {
-        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in paths.items()
-        if f"{EXPERIMENTS}.findings" in reached or name.parts[0].partition("-")[0] in own
+        path.relative_to(RESULTS).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
     }
 
 

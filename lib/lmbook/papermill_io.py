@@ -1,5 +1,6 @@
 """Plain papermill on a chapter: `papermill chapters/<chapter>.md out.ipynb -p epochs 5`."""
 
+import atexit
 import os
 import warnings
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ from lmbook.following import following
 # Papermill expects the text of a notebook to be called .ipynb.
 warnings.filterwarnings("ignore", message=r"The specified file \(chapters/.*\) does not end in")
 
-_open = ExitStack()  # papermill never says when it is done: closed with the process
+_open = ExitStack()
+atexit.register(_open.close)  # papermill never says when it is done; later no thread can be joined any more
 
 
 class ChapterHandler:

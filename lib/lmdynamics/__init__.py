@@ -1,7 +1,7 @@
 """The training dynamics of language models: models, observation, measures, claims.
 
-What people outside this project use can be asked for here, and is imported only then: ``import lmdynamics as lm``,
-then ``lm.trajectory(...)``. All else is in the packages below.
+``import lmdynamics as lm``, then ``lm.trajectory(...)``: the names that people outside this project use are
+imported when they are first asked for. All else is in the packages below.
 """
 
 from importlib import import_module

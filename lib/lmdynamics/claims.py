@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from lmdynamics.measures.bootstrap import half_interval
+from lmdynamics.measures.bootstrap import jackknife
 
 Outcome = Literal["holds", "does not hold", "open", "not tested"]
 Margin = Callable[..., float]
@@ -221,8 +221,7 @@ def decide(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     without = np.array(
         [claim.margin(*(_without(table, seed) for table in own)) for seed in seeds if len(seeds) > 1]
     )
-    half = half_interval(len(seeds) * margin - (len(seeds) - 1) * without)
-    low, high = margin - half, margin + half
+    low, high = jackknife(margin, without)
     outcome: Outcome = "holds" if low > 0 else "does not hold" if high < 0 else "open"
     return Verdict(claim, outcome, margin, low, high, len(seeds))
 

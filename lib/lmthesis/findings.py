@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,10 @@ def chapters() -> dict[str, Claims]:
 
 
 def results(scale_name: str, *, source: str = "run") -> dict[str, Tables]:
-    """Return the tables of each chapter at one scale, by the name of its folder. Errors: see
-    `recorded.results`."""
+    """Return the tables of each chapter at one scale, by the name of its folder.
+
+    Raises what `recorded.results` raises.
+    """
     found = {}
     for name in chapters():
         study, settings = (
@@ -51,6 +54,19 @@ def verdict_counts(results: Mapping[str, Tables]) -> pd.DataFrame:
     return claims.verdict_counts(outcomes)
 
 
+def of_chapter(name: str, results: Mapping[str, Tables]) -> Styler:
+    """Return the verdicts on all claims of one chapter as a page shows them.
+
+    Parameters
+    ----------
+    name
+        Of its folder, such as `chapter_4`.
+    results
+        Tables of each chapter, as `results` returns them.
+    """
+    return styled(chapters()[name].verdict_table(results[name]))
+
+
 def styled(verdict_table: pd.DataFrame) -> Styler:
     """Return a table of verdicts as a page shows it."""
     rows = [
@@ -68,5 +84,5 @@ def styled(verdict_table: pd.DataFrame) -> Styler:
     return pd.DataFrame(rows).style.hide(axis="index").set_table_attributes('class="dataframe findings"')
 
 
-def _number(number: float, row: Mapping[str, float]) -> str:
+def _number(number: float, row: Mapping[Any, Any]) -> str:
     return claims.rounded(number, [row["margin"], row["low"], row["high"]]) if np.isfinite(number) else "–"

@@ -3,14 +3,16 @@
 A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
 and the seconds of the call that wrote it, in which jobs done before cost nothing. It is named
 `<chapter>-<scale>`; where the scale was given another text to read, its name follows, such as in
-`chapter_5-demo-ewt-150-articles`. It is written only by the code that measured it: `python -m
-lmthesis.recorded chapter_4 desktop` trains and measures what is missing and writes to `data/results`.
+`chapter_5-demo-ewt-150-articles`, and tables that do not depend on the text are left out. It is written only
+by the code that measured it: `python -m lmthesis.recorded chapter_4 desktop` trains and measures what is
+missing and writes to `data/results`.
 """
 
 import argparse
 import datetime
 import importlib
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -53,6 +55,9 @@ def chapters() -> tuple[str, ...]:
 def results(study: Study, scale: Settings, *, source: str = "run", folder: Path = RESULTS) -> Tables:
     """Return the tables of a chapter's page.
 
+    A module with a study may have a function `measured_once`, of the folder of recorded results: tables that
+    the page shows at every scale, and that are recorded apart.
+
     Parameters
     ----------
     study
@@ -73,7 +78,9 @@ def results(study: Study, scale: Settings, *, source: str = "run", folder: Path 
     """
     if source not in SOURCES:
         raise ValueError(f"a source is one of {', '.join(SOURCES)}, got {source!r}")
-    return study(scale) if source == "run" else load(chapter_of(study), scale, folder).tables
+    once = getattr(sys.modules[study.__module__], "measured_once", None)
+    kept = once(folder) if once else {}
+    return kept | (study(scale) if source == "run" else load(chapter_of(study), scale, folder).tables)
 
 
 def ran_table(scale: Settings, tokens: int) -> pd.DataFrame:
@@ -114,7 +121,12 @@ class Top:
 
 
 def record(
-    chapter: str, scale: Settings, folder: Path = RESULTS, *, text: tuple[str, ...] = (), command: str = ""
+    chapter: str,
+    scale: Settings,
+    folder: Path = RESULTS,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
 ) -> Path:
     """Measure a chapter and keep its tables.
 
@@ -126,11 +138,9 @@ def record(
         Its settings.
     folder
         Where recorded results are kept.
-    text
-        What names another text than the scale's own, as parts of the folder's name; then those tables alone
-        are kept that depend on the text.
-    command
-        What measures it again, as one types it.
+    corpus, articles
+        What the scale was given to read in place of its own text. Then of a study with `OF_TEXT` those tables
+        alone are kept that depend on the text.
 
     Returns
     -------
@@ -140,21 +150,22 @@ def record(
     module = _module(chapter, "study")
     begun, code = time.monotonic(), code_fingerprint(module.study)
     tables: Mapping[str, pd.DataFrame] = module.study(scale)
-    kept = module.OF_TEXT if text else [name for name in tables if name not in module.LEFT_OUT]
+    kept = (_of_text(chapter) if corpus or articles else ()) or tables
     about = {
         "chapter": chapter,
-        "command": command or _command(chapter, scale.name),
+        "command": _command(chapter, scale.name, corpus=corpus, articles=articles),
         "settings": asdict(scale),
         "code": code,
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }
-    home = folder / "-".join([chapter, scale.name, *text])
+    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
     home.mkdir(parents=True, exist_ok=True)
     for stale in home.glob("*.csv"):
         stale.unlink()
     for name in kept:
-        tables[name].to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+        if name not in module.LEFT_OUT:
+            tables[name].to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return home
 
@@ -162,25 +173,73 @@ def record(
 def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
     """Read a recorded study of exactly these settings.
 
+    Where another text was recorded, tables that do not depend on it are those of the scale's own text.
+
     Raises
     ------
     FileNotFoundError
-        If it was not recorded; names the command that records it, and what was recorded.
+        If it was not recorded; names what was recorded, and where the scale's own settings are asked for, the
+        command that records them.
     """
-    wanted = json.loads(json.dumps(asdict(scale)))
+    wanted, own = json.loads(json.dumps(asdict(scale))), _module(chapter, "settings").scale(scale.name)
     homes = sorted(path.parent for path in folder.glob(f"{chapter}-*/about.json"))
     for home in homes:
-        about = json.loads((home / "about.json").read_text(encoding="utf-8"))
+        about = _about(home)
         if about["settings"] == wanted:
-            return Recorded({path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}, about)
+            partial = home != _home(folder, chapter, scale.name) and _of_text(chapter)
+            others = load(chapter, own, folder).tables if partial else {}
+            return Recorded(others | _tables(home), about)
     known = ", ".join(home.name for home in homes) or "none"
-    own = _module(chapter, "settings").scale(scale.name)
     changed = [name for name, value in asdict(scale).items() if value != asdict(own)[name]]
     what = f"{scale.name} with other {', '.join(changed)}" if changed else f"scale {scale.name}"
+    remedy = "" if changed else f", or record it: {_command(chapter, scale.name)}"
     raise FileNotFoundError(
-        f"{chapter} was not recorded at {what} (there are: {known}); set source to run, or record it: "
-        f"{_command(chapter, scale.name)}"
+        f"{chapter} was not recorded at {what} (there are: {known}); set source to run{remedy}"
     )
+
+
+def read(
+    chapter: str,
+    scale_name: str,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+    folder: Path = RESULTS,
+) -> Recorded:
+    """Read a recorded study of these names, whatever its other settings are; arguments as of `record`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it was not recorded; names the command that records it.
+    """
+    home = _home(folder, chapter, scale_name, corpus=corpus, articles=articles)
+    if not (home / "about.json").exists():
+        command = _command(chapter, scale_name, corpus=corpus, articles=articles)
+        raise FileNotFoundError(f"{home} holds no recorded study; record it: {command}")
+    return Recorded(_tables(home), _about(home))
+
+
+def _tables(home: Path) -> Tables:
+    return {path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}
+
+
+def _about(home: Path) -> dict[str, Any]:
+    return json.loads((home / "about.json").read_text(encoding="utf-8"))
+
+
+def _home(
+    folder: Path, chapter: str, scale_name: str, *, corpus: str | None = None, articles: int | None = None
+) -> Path:
+    """The folder of a recorded study."""
+    names = [Path(corpus).stem] if corpus else []
+    names += [f"{articles}-articles"] if articles is not None else []
+    return folder / "-".join([chapter, scale_name, *names])
+
+
+def _of_text(chapter: str) -> tuple[str, ...]:
+    """Tables that depend on the text, where others do not."""
+    return getattr(_module(chapter, "study"), "OF_TEXT", ())
 
 
 def chapter_of(study: Study) -> str:
@@ -192,9 +251,10 @@ def _module(chapter: str, name: str) -> Any:
     return importlib.import_module(f"{lmthesis.__name__}.{chapter}.{name}")
 
 
-def _command(chapter: str, scale_name: str, **text: Any) -> str:
+def _command(chapter: str, scale_name: str, *, corpus: str | None = None, articles: int | None = None) -> str:
     """What records a chapter, as one types it."""
-    options = [f"--{name} {value}" for name, value in text.items() if value is not None]
+    options = [f"--corpus {corpus}"] if corpus else []
+    options += [f"--articles {articles}"] if articles is not None else []
     return " ".join(["python -m lmthesis.recorded", chapter, scale_name, *options])
 
 
@@ -207,12 +267,9 @@ def main() -> None:
     parser.add_argument("--articles", type=int, help="to read of it, from its beginning")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="default: data/results")
     call = parser.parse_args()
-    text = {"corpus": call.corpus, "articles": call.articles}
-    scale = _module(call.chapter, "settings").scale(call.scale, **text)
-    names = [Path(call.corpus).stem] if call.corpus else []
-    names += [f"{call.articles}-articles"] if call.articles is not None else []
-    command = _command(call.chapter, call.scale, **text)
-    home = record(call.chapter, scale, call.folder, text=tuple(names), command=command)
+    chosen = _module(call.chapter, "settings").scale
+    scale = chosen(call.scale, corpus=call.corpus, articles=call.articles)
+    home = record(call.chapter, scale, call.folder, corpus=call.corpus, articles=call.articles)
     picture = getattr(_module(call.chapter, "figures"), "PICTURE", None)
     if picture is not None:
         plots.use_style()

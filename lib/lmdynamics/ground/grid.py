@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import os
 import tempfile
@@ -35,6 +36,7 @@ from joblib.parallel import get_active_backend
 from lmdynamics.ground.paths import cache_directory
 from lmdynamics.ground.provenance import code_fingerprint, provenance, require_code
 
+NOT_IN_NUMBERS = ("*",)  # who does the work, not what is done
 CLUSTER = "LMDYNAMICS_CLUSTER"
 """Environment variable with the address of a Dask scheduler, such as ``tcp://head:8786``."""
 THREADS = 4
@@ -137,6 +139,19 @@ def results(
         return parallel(work)
 
 
+def stream(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield what a function returns for each tuple of arguments, in order, while others are still at work.
+
+    Processes of this machine share the calls as soon as there is a second one; the calls are asked for as
+    they are needed, so that they need not fit into memory.
+    """
+    calls = iter(calls)
+    begun = list(itertools.islice(calls, 2))
+    work = (joblib.delayed(function)(*each) for each in itertools.chain(begun, calls))
+    yield from joblib.Parallel(n_jobs=1 if len(begun) < 2 else -1, return_as="generator")(work)
+    get_reusable_executor().shutdown()
+
+
 def device(name: str = "auto") -> torch.device:
     """Return the device of that name; `auto` is CUDA where there is one, else the CPU.
 
@@ -188,8 +203,9 @@ def identity(value: Any) -> Any:
         fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
         return [type(value).__name__, identity(fields)]
     raise TypeError(
-        f"an argument of a job needs an identity, got {type(value).__name__}; give it an attribute `fingerprint`, "
-        "a text that changes with its value, or hand on plain values, arrays, tables and dataclasses of them"
+        f"an argument of a job needs an identity, got {type(value).__name__}; give it an attribute "
+        "`fingerprint`, a text that changes with its value, or hand on plain values, arrays, tables and "
+        "dataclasses of them"
     )
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+NOT_IN_NUMBERS = ("*",)  # how far the work is
 VARIABLE = "LMDYNAMICS_PROGRESS"
 
 

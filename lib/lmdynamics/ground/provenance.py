@@ -29,9 +29,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_NEVER_IN_A_NUMBER = {
-    "lmdynamics.ground.progress"
-}  # shows how far the work is; an edit of it re-runs nothing
+EXCEPT = "NOT_IN_NUMBERS"
+"""Name of a module's tuple of names that no number depends on, although code that computes numbers reaches
+them: what reports progress, what schedules work; ``("*",)`` for all of the module."""
 _FOLDERS: dict[str, Path] = {}
 """Folder of each tracked package."""
 _SOURCES: dict[Path, str] = {}
@@ -191,7 +191,7 @@ def _definition(code: Callable[..., Any] | str) -> Definition:
         track(top)
     except (ValueError, ImportError) as error:
         raise ValueError(
-            f"need code of a module in a file, got {name!r} of {module!r}; put it into a module that is imported"
+            f"need code of a module in a file, got {name!r} of {module!r}; put it into a module and import it"
         ) from error
     if _path(module) is None:
         raise ValueError(f"need the name of a module of {top}, such as {top}, got {module!r}")
@@ -213,9 +213,11 @@ def _closure(wanted: Iterable[Definition], *, as_imported: bool) -> set[Definiti
     waiting = list(wanted)
     while waiting:
         module, name = waiting.pop()
-        if module in _NEVER_IN_A_NUMBER or _path(module) is None:  # no such module: running it says so
+        if _path(module) is None:  # no such module: running it says so
             continue
         code = _code(module, as_imported)
+        if {name, _WHOLE} & code.excepted:
+            continue
         names = [*code.statements, ""] if name == _WHOLE else [name, ""]  # "": statements that bind no name
         for each in (Definition(module, each) for each in names):
             if each not in found and each.name in code.statements:
@@ -235,8 +237,8 @@ class _Code:
     is_package: bool
     statements: dict[str, list[ast.stmt]] = field(default_factory=dict)
     """By the name that they bind; under the empty name those that bind none."""
-    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """By alias: module, and the name in it, empty for the module itself."""
+    imports: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """By alias, all that it is bound to anywhere: module, and the name in it, empty for the module itself."""
     _essences: dict[str, str] = field(default_factory=dict)
     _references: dict[str, list[Definition]] = field(default_factory=dict)
 
@@ -246,16 +248,30 @@ class _Code:
     def _take(self, body: list[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
-                self.imports |= _imported(statement, self.package)
+                self._bind(statement)
             elif _is_type_checking(statement):
                 self._take(statement.body)  # type: ignore[attr-defined]
-            elif not _is_text(statement):
+            elif not _is_text(statement) and not _is_for_the_command_line(statement):
                 bound = _bound(statement)
                 for name in bound or ("",):
                     self.statements.setdefault(name, []).append(statement)
                 for node in ast.walk(statement):  # such as in `try` at the top level
                     if bound and not isinstance(statement, ast.FunctionDef | ast.ClassDef):
-                        self.imports |= _imported(node, self.package)
+                        self._bind(node)
+
+    def _bind(self, node: ast.AST) -> None:
+        for alias, root in _imported(node, self.package).items():
+            self.imports.setdefault(alias, []).append(root)
+
+    @property
+    def excepted(self) -> set[str]:
+        """Names that no number depends on."""
+        return {
+            name
+            for statement in self.statements.get(EXCEPT, ())
+            if isinstance(statement, ast.Assign)
+            for name in ast.literal_eval(statement.value)
+        }
 
     @property
     def package(self) -> str:
@@ -286,7 +302,11 @@ class _Code:
 
     def behind(self, name: str) -> list[Definition]:
         """What a name stands for that the module does not define itself: what it imports under that name."""
-        return _resolved(self.imports[name], ()) if name in self.imports else []
+        return self.attribute(name, ())
+
+    def attribute(self, name: str, attributes: tuple[str, ...]) -> list[Definition]:
+        """What such a name stands for, with the attributes asked of it."""
+        return [each for root in self.imports.get(name, ()) for each in _resolved(root, attributes)]
 
 
 class _Uses(ast.NodeVisitor):
@@ -346,8 +366,8 @@ class _Uses(ast.NodeVisitor):
                 return
         if name in self.code.statements:
             self.found.append(Definition(self.code.module, name))
-        elif name in self.code.imports:
-            self.found += _resolved(self.code.imports[name], attributes)
+        else:
+            self.found += self.code.attribute(name, attributes)
 
     def _within(self, node: ast.AST, parts: Iterable[ast.AST]) -> None:
         self.scopes.append(_local_names(node, self.code.package))
@@ -355,7 +375,7 @@ class _Uses(ast.NodeVisitor):
             self.visit(part)
         self.scopes.pop()
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         around = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         arguments += [each for each in (node.args.vararg, node.args.kwarg) if each]
@@ -366,7 +386,7 @@ class _Uses(ast.NodeVisitor):
                 self._annotation(note)
         self._within(node, (statement for statement in node.body if not _is_text(statement)))
 
-    visit_AsyncFunctionDef = visit_FunctionDef
+    visit_FunctionDef = visit_AsyncFunctionDef = _function  # noqa: N815
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         for each in (*node.args.defaults, *(d for d in node.args.kw_defaults if d)):
@@ -376,7 +396,7 @@ class _Uses(ast.NodeVisitor):
     def _comprehension(self, node: ast.AST) -> None:
         self._within(node, ast.iter_child_nodes(node))
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
 
 def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | None]:
@@ -393,13 +413,10 @@ def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | Non
         elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store | ast.Del):
             found.setdefault(each.id, None)
         elif isinstance(each, ast.Import | ast.ImportFrom):
-            found |= _imported(each, package) or {
-                (alias.asname or alias.name.split(".")[0]): None for alias in each.names
-            }
-        elif (isinstance(each, ast.ExceptHandler) and each.name) or isinstance(
-            each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        ):
-            found.setdefault(each.name, None)
+            found |= {(alias.asname or alias.name.split(".")[0]): None for alias in each.names}
+            found |= _imported(each, package)
+        elif isinstance(each, ast.ExceptHandler | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.setdefault(each.name or "", None)
         if not isinstance(each, _SCOPES):
             waiting += ast.iter_child_nodes(each)
     return {name: root for name, root in found.items() if name not in elsewhere}
@@ -475,6 +492,11 @@ def _is_type_checking(statement: ast.stmt) -> bool:
         and isinstance(statement.test, ast.Name)
         and statement.test.id == "TYPE_CHECKING"
     )
+
+
+def _is_for_the_command_line(statement: ast.stmt) -> bool:
+    """Whether a statement is `if __name__ == "__main__":`, which does nothing where a module is imported."""
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
 
 
 @cache

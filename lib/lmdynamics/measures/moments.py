@@ -18,6 +18,8 @@ Block = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]
 
 Pair = tuple[str, str]
 
+ABSENT = 1e-12
+"""What float64 products cannot tell from none, as a share: of a unit's mean, its standard deviation."""
 _ROOM = 2**24
 """Values of a block that are held in float64 at once, over all its views: 128 MiB."""
 

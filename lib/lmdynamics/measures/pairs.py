@@ -1,12 +1,9 @@
 """Pairs of words of one sentence: where they stand, what they are, and sums over them that merge.
 
-The sums are kept for the sentences as they are and for sentences drawn anew many times, so that every number
-read from them has an interval, however much text they were collected over: each sentence stands in each
-replicate as often as a Poisson variable with mean 1 says, which for many sentences is the bootstrap (Hanley
-and MacGibbon 2006).
+The sums are kept for the sentences as they are and for bootstrap samples of them, so that every number read
+from them has an interval, however much text they were collected over.
 """
 
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,8 +12,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy import sparse
 
-REPLICATES = 200
-"""Bootstrap samples of sentences."""
+from lmdynamics.measures import bootstrap
+
 CLASSES = ("open", "closed", "mixed")
 """Of a pair of words: both of open classes, both of closed ones, one of each."""
 MOST_EDGES = 12
@@ -71,9 +68,8 @@ class PairSums:
         self._shape = (distance, MOST_EDGES, len(CLASSES))
         self._random = np.random.default_rng(seed)
         strata, columns = int(np.prod(self._shape)), distance + len(FEATURES) + 1
-        # first the sample itself, then its replicates
-        self._counts, self._totals = (np.zeros((1 + REPLICATES, strata)) for _ in range(2))
-        self._products = np.zeros((1 + REPLICATES, columns, columns))
+        self._counts, self._totals = (np.zeros((1 + bootstrap.SAMPLES, strata)) for _ in range(2))
+        self._products = np.zeros((1 + bootstrap.SAMPLES, columns, columns))
 
     def update(self, pairs: Pairs) -> None:
         """Add the pairs of some whole sentences.
@@ -100,8 +96,7 @@ class PairSums:
         sentences = int(pairs.sentences.max()) + 1 if len(pairs.values) else 0
         if not sentences:
             return
-        weights = np.ones((1 + REPLICATES, sentences))
-        weights[1:] = self._random.poisson(size=(REPLICATES, sentences))
+        weights = bootstrap.weights(sentences, self._random)
         edges = np.minimum(pairs.syntactic, MOST_EDGES) - 1
         stratum = np.ravel_multi_index((pairs.sequential - 1, edges, pairs.classes), self._shape)
         for sums, values in (
@@ -178,7 +173,7 @@ class PairSums:
         table = pd.DataFrame(dict(zip(kept, places, strict=bool(kept))))
         for level in kept:
             table[level] = table[level].map(CLASSES.__getitem__) if level == "classes" else table[level] + 1
-        low, high = _interval(means)
+        low, high = bootstrap.interval(means)
         return table.assign(pairs=counts[0].astype(int), mean=means[0], low=low, high=high)
 
     def coefficients(self, *features: str) -> pd.DataFrame:
@@ -194,11 +189,9 @@ class PairSums:
         columns = np.array([*present, *chosen])
         squares = self._products[:, columns[:, None], columns]
         with_value = self._products[:, columns, -1]
-        # a replicate may lack a distance or a class altogether: the smallest solution then
-        found = np.einsum("rij,rj->ri", np.linalg.pinv(squares, hermitian=True), with_value)
-        found = found[:, len(present) :]
-        low, high = _interval(found)
-        return pd.DataFrame({"feature": features, "coefficient": found[0], "low": low, "high": high})
+        samples = bootstrap.least_squares(squares, with_value)[:, len(present) :]
+        low, high = bootstrap.interval(samples)
+        return pd.DataFrame({"feature": features, "coefficient": samples[0], "low": low, "high": high})
 
     def correlations(self) -> pd.DataFrame:
         """Pearson correlation of the value with each of `FEATURES`, alone and within sequential distances.
@@ -222,37 +215,26 @@ class PairSums:
                 ("correlation", ("low", "high"), for_all),
                 ("within", ("within_low", "within_high"), (counts, sums)),
             ):
-                found = self._correlation(at, count, sums_of)
-                (low,), (high,) = _interval(found[:, None])
-                row |= {name: found[0], low_high[0]: low, low_high[1]: high}
+                samples = self._correlation(at, count, sums_of)
+                row |= {name: samples[0], **dict(zip(low_high, bootstrap.interval(samples), strict=True))}
             rows.append(row)
         return pd.DataFrame(rows)
 
     def _correlation(
         self,
         at: int,
-        counts: Float[np.ndarray, "replicates groups"],
-        sums: Float[np.ndarray, "replicates groups columns"],
-    ) -> Float[np.ndarray, " replicates"]:
+        counts: Float[np.ndarray, "rows groups"],
+        sums: Float[np.ndarray, "rows groups columns"],
+    ) -> Float[np.ndarray, " rows"]:
         """Of a feature with the value, less their means in each group of pairs; NaN where nothing varies."""
         own = sums[:, :, [at, -1]]
         means = np.divide(own, counts[..., None], out=np.zeros_like(own), where=counts[..., None] > 0)
         products = self._products[:, [at, -1]][:, :, [at, -1]]
         centred = products - np.einsum("rga,rgb->rab", own, means)
-        squares, left = (np.diagonal(each, axis1=1, axis2=2) for each in (products, centred))
-        # what rounding leaves of no spread is none
-        varies = (left > 1e-12 * squares).all(1)
-        found = np.full(len(centred), np.nan)
-        np.divide(centred[:, 0, 1], np.sqrt(np.abs(left.prod(1))), out=found, where=varies)
-        return found
+        spreads, squares = ((each[:, 0, 0], each[:, 1, 1]) for each in (centred, products))
+        return bootstrap.correlation(centred[:, 0, 1], spreads, squares)
 
     def _place(self, feature: str) -> int:
         if feature not in FEATURES:
             raise ValueError(f"features are {', '.join(FEATURES)}, got {feature!r}")
         return self.distance + FEATURES.index(feature)
-
-
-def _interval(found: Float[np.ndarray, "replicates numbers"]) -> Float[np.ndarray, "2 numbers"]:
-    """Ends of the 95 % interval of each number over the bootstrap samples; the first row is no sample."""
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column without a number
-        return np.nanquantile(found[1:], [0.025, 0.975], axis=0).reshape(2, found.shape[1])

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from lmdynamics.measures.moments import Block, aligned
+from lmdynamics.measures.moments import ABSENT, Block, aligned
 
 Pair = tuple[str, str]
 """Names of a view and of a labelling."""
@@ -32,7 +32,6 @@ Pair = tuple[str, str]
 RANDOM = "random"
 """What tables call the baseline view of `random_embedding`."""
 
-_ABSENT = 1e-12  # a standard deviation below this share of the mean is none, as in `similarity`
 _TOGETHER = 16  # probes trained at once; more are no faster and hold more copies of views
 _ALIGNED = 16  # values; arrays that are multiples have no end that is rounded otherwise
 _TESTED = 1024  # tokens that a probe classifies at once
@@ -227,8 +226,8 @@ def random_embedding(
 
 def _check_numbers(what: str, numbers: Int[np.ndarray, " tokens"]) -> None:
     if not len(numbers) or numbers.min() < 0:
-        found = f"{numbers.min()} at token {numbers.argmin()}" if len(numbers) else "none"
-        raise ValueError(f"{what} must be numbers from 0, got {found}; leave out tokens without one")
+        given = f"{numbers.min()} at token {numbers.argmin()}" if len(numbers) else "none"
+        raise ValueError(f"{what} must be numbers from 0, got {given}; leave out tokens without one")
 
 
 def _quantiles(
@@ -249,7 +248,7 @@ class _Units(NamedTuple):
         """To mean 0 and standard deviation 1 over these tokens, or to 0 where a unit is constant."""
         mean = view.mean(0, dtype=torch.float64).to(view.dtype)
         deviation = (view - mean).square_().mean(0).sqrt_()
-        return cls(mean, torch.where(deviation > _ABSENT * mean.abs(), 1 / deviation, 0))
+        return cls(mean, torch.where(deviation > ABSENT * mean.abs(), 1 / deviation, 0))
 
 
 class _Part(NamedTuple):

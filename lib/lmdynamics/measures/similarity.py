@@ -25,12 +25,11 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 from torch import Tensor
 
-from lmdynamics.measures.moments import Block, JointMoments, Moments, TwoViews, aligned
+from lmdynamics.measures.moments import ABSENT, Block, JointMoments, Moments, TwoViews, aligned
 
 Rule = Literal["variance", "singular_values"]
 Distance = Literal["euclidean", "correlation", "cosine"]
 
-_ABSENT = 1e-12
 _MOST_TOKENS = 10_000  # RSA then compares 50 million pairs, 400 MB a side
 
 
@@ -323,7 +322,7 @@ def _for_correlation(x: Block | TwoViews, y: Block | None) -> TwoViews:
 def _deviations(side: Moments) -> Float[Tensor, " units"]:
     """Root of each unit's summed squares; 0 where that is rounding only."""
     deviations = side.scatter.diagonal().sqrt()
-    return deviations.where(deviations > _ABSENT * side.count**0.5 * side.mean.abs(), 0)
+    return deviations.where(deviations > ABSENT * side.count**0.5 * side.mean.abs(), 0)
 
 
 @lru_cache(maxsize=256)  # one view is compared with many
@@ -345,7 +344,7 @@ def _whitening(side: Moments) -> Float[Tensor, "units kept"]:
 def _leading(scatter: Float[Tensor, "units units"], share: float, rule: Rule) -> Float[Tensor, "units kept"]:
     """Coefficients of an orthonormal basis of the fewest principal directions that hold the share."""
     variances, directions = (part.flip(-1) for part in torch.linalg.eigh(scatter))
-    variances = variances[variances > _ABSENT * variances[0]]
+    variances = variances[variances > ABSENT * variances[0]]
     counted = variances if rule == "variance" else variances.sqrt()
     below = counted.cumsum(0) / counted.sum() < share
     kept = min(int(below.sum()) + 1, len(variances)) if share < 1 else len(variances)
@@ -381,12 +380,12 @@ def _distances(
         distances = pdist(tokens, distance)
     directions = tokens - tokens.mean(1, keepdims=True) if distance == "correlation" else tokens
     lengths = np.linalg.norm(directions, axis=1)
-    undefined = distance != "euclidean" and (lengths <= _ABSENT * np.linalg.norm(tokens, axis=1)).any()
+    undefined = distance != "euclidean" and (lengths <= ABSENT * np.linalg.norm(tokens, axis=1)).any()
     if undefined or not np.isfinite(distances).all():
         raise ValueError(
             f"{distance} distance is not defined for a token of {name} whose units are all equal or 0"
         )
     largest = distances.max() if distance == "euclidean" else 1.0  # the others are of order 1, less rounding
-    if np.ptp(distances) <= _ABSENT * largest:
+    if np.ptp(distances) <= ABSENT * largest:
         raise ValueError(f"{name} does not vary: all of its tokens are equally far apart")
     return distances

@@ -55,7 +55,7 @@ def edge_distances(
     if len(outside):
         raise _no_tree(sentences, outside[0], f"words of its own as heads, got {heads[outside[0]]}")
     words = np.arange(len(heads))
-    found = np.zeros((longest, len(heads)), np.int16)
+    distances = np.zeros((longest, len(heads)), np.int16)
     for begin, end in pairwise(sentences):
         inside = words[: end - begin]
         above = heads[begin:end]
@@ -73,8 +73,8 @@ def edge_distances(
         apart = csgraph.shortest_path(edges, directed=False, unweighted=True)
         apart[np.isinf(apart)] = 0
         for places in range(1, min(longest, end - begin - 1) + 1):
-            found[places - 1, begin : end - places] = np.diagonal(apart, places)
-    return found
+            distances[places - 1, begin : end - places] = np.diagonal(apart, places)
+    return distances
 
 
 def _no_tree(sentences: np.ndarray, word: np.integer, needed: str) -> ValueError:

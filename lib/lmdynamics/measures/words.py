@@ -3,7 +3,6 @@
 Sums merge: text can be cut anywhere, and memory grows with the vocabulary, never with the text.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -14,14 +13,14 @@ from jaxtyping import Float, Int, Int64
 from scipy import stats
 from torch import Tensor
 
-REPLICATES = 200
-"""Bootstrap samples of words."""
+from lmdynamics.measures import bootstrap
+
 Correlation = Literal["pearson", "log", "spearman"]
 """Pearson's, as in the thesis; Pearson's with the logarithm of the other value; Spearman's."""
 
 
 class WordSums:
-    """Number, sum and sum of squares of some values over the tokens of each word.
+    """Number and sum of some values over the tokens of each word.
 
     Parameters
     ----------
@@ -40,7 +39,7 @@ class WordSums:
 
     def __init__(self, words: int, columns: Sequence[str]) -> None:
         self.words, self.columns = words, tuple(columns)
-        self._counts, self._sums, self._squares = torch.zeros(3, words, len(columns), dtype=torch.float64)
+        self._counts, self._sums = torch.zeros(2, words, len(columns), dtype=torch.float64)
         self._undefined = torch.zeros(len(columns), dtype=torch.int64)
 
     def update(self, ids: Int[Tensor, " tokens"], values: Float[Tensor, "tokens columns"]) -> None:
@@ -60,7 +59,6 @@ class WordSums:
         values = values.where(known, 0.0)
         self._counts.index_add_(0, ids, known.double())
         self._sums.index_add_(0, ids, values)
-        self._squares.index_add_(0, ids, values**2)
         self._undefined += (~known).sum(0)
 
     def merge(self, other: "WordSums") -> None:
@@ -78,7 +76,6 @@ class WordSums:
             )
         self._counts += other._counts
         self._sums += other._sums
-        self._squares += other._squares
         self._undefined += other._undefined
 
     @property
@@ -94,12 +91,6 @@ class WordSums:
         """Return the mean over the tokens of each word; NaN where there are none."""
         counts = self._counts.where(self._counts > 0, torch.nan)
         return (self._sums / counts).numpy()
-
-    def deviations(self) -> Float[np.ndarray, "words columns"]:
-        """Return the standard deviation over the tokens of each word; NaN for fewer than two."""
-        counts = self._counts.where(self._counts > 1, torch.nan)
-        scatter = (self._squares - self._sums**2 / counts).clamp(min=0)
-        return (scatter / (counts - 1)).sqrt().numpy()
 
     def overall(self) -> dict[str, float]:
         """Return the mean over all tokens by column; NaN without any."""
@@ -153,30 +144,15 @@ def correlations(
         x, y = (stats.rankdata(each, axis=0, nan_policy="omit") for each in (x, y))
     # about the mean, where rounding costs least
     x, y = (np.nan_to_num(each - np.nanmean(each, axis=0)) for each in (x, y))
-    weights = np.random.default_rng(seed).poisson(size=(REPLICATES, len(x))).astype(float)
-    weights = np.concatenate([np.ones((1, len(x))), weights])
-    found = _weighted_correlation(weights, x, y, known.astype(float))
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column without a number
-        low, high = np.nanquantile(found[1:], [0.025, 0.975], axis=0)
+    weights = bootstrap.weights(len(x), np.random.default_rng(seed))
+    count, x1, y1, xx, yy, xy = (weights @ each for each in (known.astype(float), x, y, x * x, y * y, x * y))
+    count = np.maximum(count, 1)
+    spreads = xx - x1 * x1 / count, yy - y1 * y1 / count
+    samples = bootstrap.correlation(xy - x1 * y1 / count, spreads, (xx, yy))
+    low, high = bootstrap.interval(samples)
     return pd.DataFrame(
-        {"column": columns, "words": known.sum(0), "correlation": found[0], "low": low, "high": high}
+        {"column": columns, "words": known.sum(0), "correlation": samples[0], "low": low, "high": high}
     )
-
-
-def _weighted_correlation(
-    weights: Float[np.ndarray, "samples words"],
-    x: Float[np.ndarray, "words columns"],
-    y: Float[np.ndarray, "words columns"],
-    known: Float[np.ndarray, "words columns"],
-) -> Float[np.ndarray, "samples columns"]:
-    count, x1, y1, xx, yy, xy = (weights @ each for each in (known, x, y, x * x, y * y, x * y))
-    spreads = (xx - x1 * x1 / np.maximum(count, 1)), (yy - y1 * y1 / np.maximum(count, 1))
-    # a sample may lack all words that vary; what rounding leaves of no spread is none
-    varies = (spreads[0] > 1e-12 * xx) & (spreads[1] > 1e-12 * yy)
-    found = np.full(count.shape, np.nan)
-    both = xy - x1 * y1 / np.maximum(count, 1)
-    np.divide(both, np.sqrt(np.abs(spreads[0] * spreads[1])), out=found, where=varies)
-    return found.clip(-1, 1)  # beyond which rounding may take it
 
 
 def _check_varies(name: str, values: np.ndarray, against: np.ndarray) -> None:
@@ -219,14 +195,12 @@ def coefficients(
     columns = np.column_stack([np.ones(known.sum()), *(each[known] for each in features.values())])
     if len(columns) <= columns.shape[1]:
         raise ValueError(f"{columns.shape[1]} coefficients need more words, got {len(columns)}")
-    weights = np.random.default_rng(seed).poisson(size=(REPLICATES, len(columns))).astype(float)
-    weights = np.concatenate([np.ones((1, len(columns))), weights])
+    weights = bootstrap.weights(len(columns), np.random.default_rng(seed))
     squares = np.einsum("rw,wi,wj->rij", weights, columns, columns, optimize=True)
     with_value = weights @ (columns * values[known, None])
-    # a sample may lack a class altogether: the smallest solution then
-    found = np.einsum("rij,rj->ri", np.linalg.pinv(squares, hermitian=True), with_value)[:, 1:]
-    low, high = np.quantile(found[1:], [0.025, 0.975], axis=0)
-    return pd.DataFrame({"feature": list(features), "coefficient": found[0], "low": low, "high": high})
+    samples = bootstrap.least_squares(squares, with_value)[:, 1:]
+    low, high = bootstrap.interval(samples)
+    return pd.DataFrame({"feature": list(features), "coefficient": samples[0], "low": low, "high": high})
 
 
 def occurrences(ids: Int[np.ndarray, " tokens"], *, seed: int | None = None) -> Int64[np.ndarray, " tokens"]:
@@ -234,9 +208,9 @@ def occurrences(ids: Int[np.ndarray, " tokens"], *, seed: int | None = None) -> 
     order = np.arange(len(ids)) if seed is None else np.random.default_rng(seed).permutation(len(ids))
     by_word = order[np.argsort(ids[order], kind="stable")]
     begins = np.searchsorted(ids[by_word], ids[by_word])
-    found = np.empty(len(ids), np.int64)
-    found[by_word] = np.arange(len(ids)) - begins
-    return found
+    numbers = np.empty(len(ids), np.int64)
+    numbers[by_word] = np.arange(len(ids)) - begins
+    return numbers
 
 
 def majority(

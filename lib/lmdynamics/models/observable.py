@@ -1,7 +1,7 @@
 """What every model offers that can be observed, whatever it is made of.
 
-`recurrent.RecurrentModel` offers it itself; `pretrained.hooked` gives it to any `torch.nn.Module`. What only an LSTM
-has (gates, cells) is asked of the recurrent model alone.
+`recurrent.RecurrentModel` offers it itself; `pretrained.hooked` gives it to any `torch.nn.Module`. What only
+an LSTM has (gates, cells) is asked of the recurrent model alone.
 """
 
 from collections.abc import Sequence
@@ -67,9 +67,9 @@ def matching(names: Sequence[str], patterns: str | Sequence[str]) -> tuple[str, 
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     unmatched = [each for each in wanted if not any(_matches(name, each) for name in names)]
     if unmatched or not wanted:
-        near = get_close_matches((unmatched or [""])[0], names, n=8, cutoff=0)
+        near = ", ".join(get_close_matches((unmatched or [""])[0], names, n=8, cutoff=0))
         raise ValueError(
-            f"need names or patterns of layers, such as {', '.join(near)}; got {', '.join(unmatched) or 'none'}"
+            f"need names of layers, such as {near}, or patterns of them; got {', '.join(unmatched) or 'none'}"
         )
     return tuple(name for name in names if any(_matches(name, each) for each in wanted))
 

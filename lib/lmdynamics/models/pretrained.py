@@ -17,19 +17,16 @@ from torch import Tensor, nn
 
 from lmdynamics.models.observable import Observable, Observed, State, matching
 
-Loader = Callable[[], nn.Module]
-"""Loads a model when it is called."""
-
 
 class Pass(NamedTuple):
-    """What one pass through a module leaves, with its axes as the module has them."""
+    """What one pass through a module leaves, with the axes of the module."""
 
     layers: dict[str, Tensor]
     """Output of each hooked layer by name; where gradients are enabled, with its graph."""
     output: Tensor
-    """What the module returns, of several tensors the first: logits, of a language model."""
+    """What the module returns, of several tensors the first: the logits of a language model."""
     state: State
-    """What it returns to go on from, if it is recurrent."""
+    """After the last step, if the module is recurrent."""
 
 
 def hooked(
@@ -40,29 +37,31 @@ def hooked(
     batch_first: bool | None = None,
     recurrent: bool = False,
 ) -> "Hooked":
-    """Return a module as a model that can be observed; the module itself stays as it is.
+    """Return a module as a model that can be observed. The module itself stays as it is.
 
     Parameters
     ----------
     module
         Called with word ids alone, or if `recurrent` with ids and a state.
     layers
-        Names of its submodules, or patterns, such as ``"gpt_neox.layers.*"``: see `observable.matching`. They
+        Names of submodules, or patterns such as ``"gpt_neox.layers.*"``, whose ``*`` crosses no dot. Layers
         come in the order of the module. Of a layer that returns several tensors, the first is looked at.
     words
-        Size of the vocabulary; None for `vocab_size` in the module's `config`, or the size of its only embedding.
+        Size of the vocabulary; None for `vocab_size` in the module's `config`, or else that of its only
+        embedding.
     batch_first
-        Whether ids and layers have the axes (batch, steps) or (steps, batch); None for what its recurrent or
-        attention layers of PyTorch say, and (batch, steps), as in `transformers`, where there are none.
+        Whether the axes of ids and layers are (batch, steps) or (steps, batch). None for what PyTorch's
+        recurrent and attention layers in the module say; without any, (batch, steps), as in the package
+        `transformers`.
     recurrent
-        Whether ``module(ids, state)`` returns its output and the state after it, where None is the state at the
-        beginning of a text. Otherwise, as with all Transformers, nothing is handed on from one reading to the
-        next: each stretch of text that is read is a context of its own.
+        Whether ``module(ids, state)`` returns its output and the state after it; the state is None at the
+        beginning of a text. Otherwise nothing is handed on, as in all Transformers: each stretch of text that
+        is read at once is a context of its own.
 
     Raises
     ------
     ValueError
-        If a pattern matches no submodule, or the size of the vocabulary or the axes cannot be told.
+        If a pattern matches no submodule, or if the size of the vocabulary or the order of axes is not clear.
     """
     names = [name for name, _ in module.named_modules() if name]
     if batch_first is None:
@@ -86,22 +85,21 @@ class Hooked:
         Raises
         ------
         ValueError
-            If the stretch is longer than the positions that the module has; or if a layer does not run exactly
-            once, or gives anything else than a vector for each token.
+            If the stretch is longer than the positions that the module has; or if a layer does not run
+            exactly once, or gives anything but a vector for each token.
         """
         with torch.no_grad():
-            found = self.forward(ids, state)
-        return Observed({name: self.time_first(each) for name, each in found.layers.items()}, found.state)
+            layers, _, after = self.forward(ids, state)
+        return Observed({name: self.time_first(values) for name, values in layers.items()}, after)
 
     def forward(self, ids: Int[Tensor, "steps batch"], state: State | None = None) -> Pass:
         """Read as `read` does and with the same errors, but with a graph where gradients are enabled."""
         most = getattr(getattr(self.module, "config", None), "max_position_embeddings", None) or len(ids)
         if 0 < most < len(ids):
-            raise ValueError(f"the module has {most} positions, got {len(ids)} steps; read in shorter stretches")
+            raise ValueError(f"the module has {most} positions, got {len(ids)} steps; read fewer at once")
         weight = next(self.module.parameters(), ids)
         given = (ids.T.contiguous() if self.batch_first else ids).to(weight.device)
-        layers: dict[str, Tensor] = {}
-        with _without_dropout(self.module), _hooks(self.module, self.layers, layers):
+        with _gathering(self.module, self.layers) as layers:
             returned = self.module(given, state) if self.recurrent else self.module(given)
         if self.recurrent:
             if not isinstance(returned, tuple) or len(returned) != 2:
@@ -119,12 +117,13 @@ class Hooked:
 def observable(
     model: nn.Module | Observable, layers: str | Sequence[str] | None
 ) -> tuple[Observable, tuple[str, ...]]:
-    """Return a model as one that can be observed, and the names of the layers that are wanted.
+    """Return a model as one that can be observed, and the names of the layers that match.
 
     Raises
     ------
     ValueError
-        If a pattern matches no layer, or a module comes without any; and as `hooked` does.
+        If a pattern matches no layer, or there is none for a module that does not name its layers; and as
+        `hooked` does.
     """
     if isinstance(model, Observable):
         return model, model.layers if layers is None else matching(model.layers, layers)
@@ -132,7 +131,9 @@ def observable(
     return made, made.layers
 
 
-def checkpoints(folder: Path | str, load: Callable[[Path], nn.Module] | None = None) -> dict[int, Loader]:
+def checkpoints(
+    folder: Path | str, load: Callable[[Path], nn.Module] | None = None
+) -> dict[int, Callable[[], nn.Module]]:
     """Return what loads each checkpoint of a local folder, by step.
 
     Parameters
@@ -140,7 +141,8 @@ def checkpoints(folder: Path | str, load: Callable[[Path], nn.Module] | None = N
     folder
         Holds ``step0``, ``step512``, ... (or ``checkpoint-512``, ...), each as `save_pretrained` leaves it.
     load
-        Loads one of them; None for `AutoModelForCausalLM` of the package `transformers`, from local files alone.
+        Loads one of them; None for `AutoModelForCausalLM` of the package `transformers`, from local files
+        alone.
 
     Raises
     ------
@@ -152,11 +154,10 @@ def checkpoints(folder: Path | str, load: Callable[[Path], nn.Module] | None = N
         for path in Path(folder).glob("*/")
         if (name := re.fullmatch(r"(?:step|checkpoint)[-_]?(\d+)", path.name))
     ]
-    loaders = {step: partial(load or _causal, path) for step, path in sorted(numbered)}
-    if not loaders or len(loaders) < len(numbered):
+    if not numbered or len(dict(numbered)) < len(numbered):
         names = ", ".join(sorted(path.name for _, path in numbered)) or "none"
         raise ValueError(f"need folders step0, step512, ..., one of each step, in {folder}; got {names}")
-    return loaders
+    return {step: partial(load or _causal, path) for step, path in sorted(numbered)}
 
 
 def _causal(path: Path) -> nn.Module:
@@ -174,7 +175,7 @@ def _words(module: nn.Module) -> int:
     sizes = {size} if size else {e.num_embeddings for e in module.modules() if isinstance(e, nn.Embedding)}
     if len(sizes) != 1:
         raise ValueError(
-            f"the size of the vocabulary needs a config or one embedding, got {len(sizes)}; set words"
+            f"need a config, or embeddings of one size, got {len(sizes)}; set words"
         )
     return sizes.pop()
 
@@ -182,26 +183,16 @@ def _words(module: nn.Module) -> int:
 def _batch_first(module: nn.Module) -> bool:
     said = {each.batch_first for each in module.modules() if hasattr(each, "batch_first")}
     if len(said) > 1:
-        raise ValueError("some layers have batches first and others steps first; set batch_first")
+        raise ValueError("need layers with one order of axes, got some with batch first; set batch_first")
     return bool(said.pop()) if said else True
 
 
 @contextmanager
-def _without_dropout(module: nn.Module) -> Iterator[None]:
-    training = {each: each.training for each in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, was in training.items():
-            each.training = was
+def _gathering(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Gather the outputs of some layers while the module runs without dropout."""
+    layers: dict[str, Tensor] = {}
 
-
-@contextmanager
-def _hooks(module: nn.Module, names: Sequence[str], layers: dict[str, Tensor]) -> Iterator[None]:
-    """Gather the outputs of some layers while the module runs."""
-
-    def gather(name: str, layer: nn.Module, arguments: Any, output: Any) -> Any:
+    def gather(name: str, layer: nn.Module, arguments: Any, output: Any) -> Tensor | None:
         if name in layers:
             raise ValueError(f"layer {name} runs more than once in one reading; hook layers that run once")
         values = _first(output)
@@ -211,19 +202,22 @@ def _hooks(module: nn.Module, names: Sequence[str], layers: dict[str, Tensor]) -
         layers[name] = values if values.requires_grad else values.requires_grad_()
         return values.clone() if output is values else None  # likewise
 
+    training = {each: each.training for each in module.modules()}
     handles = [module.get_submodule(name).register_forward_hook(partial(gather, name)) for name in names]
+    module.eval()
     try:
-        yield
+        yield layers
     finally:
         for handle in handles:
             handle.remove()
+        for each, was in training.items():
+            each.training = was
 
 
 def _first(output: Any) -> Tensor:
     """The first tensor of what a module returns."""
     while not isinstance(output, Tensor):
-        values = list(output.values() if isinstance(output, Mapping) else output)
-        output = values[0]
+        output = next(iter(output.values() if isinstance(output, Mapping) else output))
     return output
 
 
@@ -232,6 +226,6 @@ def _check(name: str, values: Tensor | None, ids: Tensor) -> None:
         raise ValueError(f"layer {name} does not run when the module reads; hook another")
     if values.dim() != 3 or values.shape[:2] != ids.shape or not values.is_floating_point():
         raise ValueError(
-            f"layer {name} needs a vector for each token, got shape {tuple(values.shape)} of {values.dtype} for ids "
-            f"of shape {tuple(ids.shape)}; set batch_first to the axes of the module, or hook another layer"
+            f"layer {name} needs a vector for each token, got shape {tuple(values.shape)} of {values.dtype} "
+            f"for ids of shape {tuple(ids.shape)}; set batch_first to what the module reads, or hook another"
         )

@@ -1,7 +1,6 @@
 """What a model does with a text: hidden states, gradients, contributions of words and parameters.
 
-The package itself can be called, so that ``lmdynamics.observe(models, ids)`` works whatever was imported before:
-see `activations.observe`.
+The package itself can be called: ``lmdynamics.observe(models, ids)`` is `activations.observe`.
 """
 
 import sys

@@ -10,14 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
+from lmdynamics.models import pretrained
 from lmdynamics.models.observable import Observable
 from lmdynamics.models.recurrent import RecurrentModel
 from lmdynamics.text.streams import padded_streams
 
 STREAMS = 20
-"""Pieces of a text that are read side by side, unless other many are asked for."""
+"""Pieces of a text that are read side by side, unless another number is given."""
+STEPS = 100
+"""Tokens of each stream per block, unless another number is given."""
 
 
 class Block(NamedTuple):
@@ -29,13 +32,72 @@ class Block(NamedTuple):
     """Output of each layer by name, rows as in `tokens`."""
 
 
+def observe(
+    models: nn.Module | Observable | Sequence[nn.Module | Observable],
+    ids: np.ndarray | Tensor,
+    *,
+    layers: str | Sequence[str] | None = None,
+    streams: int = STREAMS,
+    steps: int = STEPS,
+) -> Iterator[tuple[Block, ...]]:
+    """Read a text with one or several models at once: row i of a block is the same token in all of them.
+
+    Parameters
+    ----------
+    models
+        One or more: of this library, from `pretrained.hooked`, or any modules whose `layers` are given.
+    ids
+        The text, one id after another; of a vocabulary that the models share.
+    layers
+        Names of layers that all models have, or patterns such as ``"gpt_neox.layers.*"``; None for all layers
+        of models that say which they have.
+    streams, steps
+        How the text is laid out: see `blocks`.
+
+    Yields
+    ------
+    tuple of Block
+        One of each model, in their order, on the device of the model.
+
+    Raises
+    ------
+    ValueError
+        As `blocks` and `pretrained.hooked` do; or if there is no model, or ids are not integers in a row.
+    """
+    several = [models] if isinstance(models, nn.Module | Observable) else models
+    if not several:
+        raise ValueError("need one model or more to observe, got none")
+    text, sides = id_array(ids), [pretrained.observable(model, layers) for model in several]
+    yield from zip(
+        *(blocks(model, text, layers=names, streams=streams, steps=steps) for model, names in sides),
+        strict=True,
+    )
+
+
+def id_array(ids: np.ndarray | Tensor) -> Int[np.ndarray, " tokens"]:
+    """Return word ids as an array.
+
+    Raises
+    ------
+    ValueError
+        If they are not integers in a row.
+    """
+    array = ids.numpy(force=True) if isinstance(ids, Tensor) else np.asarray(ids)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"a text needs integer ids in one row, got shape {array.shape} of {array.dtype}; take one text "
+            "of those that a tokenizer returns"
+        )
+    return array
+
+
 def blocks(
     model: Observable,
     ids: Int[np.ndarray, " tokens"],
     *,
     layers: Sequence[str] | None = None,
     streams: int = STREAMS,
-    steps: int = 100,
+    steps: int = STEPS,
 ) -> Iterator[Block]:
     """Run a model over text without dropout, block by block.
 
@@ -51,7 +113,9 @@ def blocks(
         Contiguous pieces into which the text is cut, read side by side. Each starts from a state of zero, so
         the first few tokens of each know less context than the others; 1 is exact and slow.
     steps
-        Tokens of each stream per block: a block has up to ``streams * steps`` rows.
+        Tokens of each stream per block: a block has up to ``streams * steps`` rows. A model that hands on no
+        state, such as a Transformer, knows no context before these. One that looks ahead also sees the words
+        0 that fill up the last streams.
 
     Yields
     ------
@@ -67,9 +131,9 @@ def blocks(
     if unknown := set(wanted) - set(model.layers):
         raise ValueError(f"the model has layers {', '.join(model.layers)}, got {', '.join(sorted(unknown))}")
     if len(ids) == 0 or ids.min() < 0 or ids.max() >= model.words:
-        found = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
+        given = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
         raise ValueError(
-            f"need ids from 0 to {model.words - 1}, got {found}; encode with the model's vocabulary"
+            f"need ids from 0 to {model.words - 1}, got {given}; encode with the model's vocabulary"
         )
     streams = min(streams, len(ids))
     inputs = padded_streams(ids, streams, fill=0)
@@ -116,18 +180,18 @@ def states(model: Observable, ids: Int[np.ndarray, " tokens"]) -> dict[str, Floa
 
     Raises what `blocks` raises.
     """
-    found: dict[str, Tensor] = {}
+    layers: dict[str, Tensor] = {}
     for block in blocks(model, ids):
         for name, rows in block.layers.items():
-            found.setdefault(name, rows.new_empty(len(ids), rows.shape[1]))[block.tokens] = rows
-    return found
+            layers.setdefault(name, rows.new_empty(len(ids), rows.shape[1]))[block.tokens] = rows
+    return layers
 
 
 def answers(model: RecurrentModel, ids: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
     """The class that a model finds most likely at each token of a text. Raises what `blocks` raises."""
-    found = np.empty(len(ids), np.int64)
+    classes = np.empty(len(ids), np.int64)
     top = model.layers[-1]
     for block in blocks(model, ids, layers=[top]):
         with torch.inference_mode():
-            found[block.tokens] = model.decoder(block.layers[top]).argmax(1).cpu()
-    return found
+            classes[block.tokens] = model.decoder(block.layers[top]).argmax(1).cpu()
+    return classes

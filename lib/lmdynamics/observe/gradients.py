@@ -3,18 +3,22 @@
 The gradient is that of the loss *summed* over tokens, taken at the output tensor of each layer: how the loss
 changes if what the next layer reads of this token were a little different, while the layer's own recurrence
 goes on as it did. So at the top layer, which only the decoder reads, it is the gradient of the token's own
-loss; below, the losses of later words add to it through the recurrence of the layers above. No dropout.
+loss; below, the losses of later words add to it through the recurrence of the layers above. With `recurrence`
+it is taken at the hidden state instead, which the layer itself reads at the next word: then the losses of
+later words add to it at every LSTM layer. No dropout.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmdynamics.models.losses import IGNORED, CrossEntropy
+from lmdynamics.models.pretrained import Hooked
 from lmdynamics.models.recurrent import RecurrentModel, State
 from lmdynamics.text.streams import Examples, padded_streams
 
@@ -26,7 +30,7 @@ Measure = Callable[[str, Tensor], Tensor]
 
 
 class Block(NamedTuple):
-    """What was measured at some tokens. Layers go by name, `LOGITS` included; rows are as in `tokens`."""
+    """What was measured at some tokens. Layers go by name; rows are as in `tokens`."""
 
     tokens: Int[Tensor, " tokens"]
     """Index of each row's token in the text."""
@@ -50,6 +54,8 @@ def blocks(
     *,
     measure: Measure = lambda layer, values: values.clone(),
     own: bool = False,
+    recurrence: bool = False,
+    counted: Bool[np.ndarray, " tokens"] | None = None,
     streams: int = 40,
     steps_back: int = 35,
     name: str = "the model",
@@ -59,13 +65,18 @@ def blocks(
     Parameters
     ----------
     model
-        Whose layers are wanted. Its weights and their gradients are left alone.
+        Whose layers are wanted, and `LOGITS`. Its weights and their gradients are left alone.
     examples
         Words and the class to predict at each.
     measure
         What to keep of the values of a layer and of their gradients; by default the values themselves.
     own
         Whether to measure the gradient of each token's own loss too.
+    recurrence
+        Whether a hidden state counts as what its own layer reads at the next word too, and not only as what
+        the layer above reads.
+    counted
+        Tokens whose losses count; None for all.
     streams
         Contiguous pieces into which the text is cut, read side by side, each from a state of zero.
     steps_back
@@ -86,48 +97,137 @@ def blocks(
     ValueError
         If there is no text, or an id is outside the vocabulary or the classes.
     """
-    _check(model, examples)
-    streams = min(streams, len(examples.inputs))
-    inputs = padded_streams(examples.inputs, streams, fill=int(examples.inputs[0]))
-    targets = padded_streams(examples.targets, streams, fill=IGNORED)
-    index = padded_streams(np.arange(len(examples.inputs)), streams, fill=-1)
+    _check(examples, model.embedding.num_embeddings, model.decoder.out_features)
     head, state = CrossEntropy(model.decoder), None
-    for words, wanted, tokens in zip(
-        *(each.split(steps_back) for each in (inputs, targets, index)), strict=True
-    ):
-        flat, at = wanted.flatten().to(model.device), tokens.flatten()
+    for words, targets, tokens in _stretches(examples, counted, streams, steps_back):
+        at = tokens.flatten()
         real = at >= 0
         with torch.enable_grad():
-            layers, reached = _forward(model, words.to(model.device), state)
+            layers, origins, reached = _forward(model, words.to(model.device), state, recurrence)
         top = layers[model.layers[-1]]
-
-        def measured(layer: str, values: Tensor, real: Tensor = real) -> Tensor:
-            return measure(layer, values.flatten(0, -2)[real.to(values.device)])
-
-        looked = head.look(top.detach().flatten(0, 1), flat, lambda values: measure(LOGITS, values))
+        measured = partial(_measured, measure, real)
+        looked = head.look(
+            top.detach().flatten(0, 1),
+            targets.flatten().to(model.device),
+            lambda values: measure(LOGITS, values),
+        )
         given = looked.of_hidden.view_as(top)
-        found = _below(layers, given)
-        for layer, gradient in reversed(found.items()):
-            _check_finite(model, name, layer, gradient, layers, tokens)
+        gradients = _at_origins(top, origins, given)
+        for layer, gradient in reversed(gradients.items()):
+            for step, stream in _not_finite(gradient, tokens):
+                decoded = model.decoder(top[step, stream].detach())
+                raise _error(name, layer if decoded.isfinite().all() else LOGITS, tokens[step, stream])
         activations = {layer: measured(layer, values.detach()) for layer, values in layers.items()}
-        gradients = {layer: measured(layer, values) for layer, values in found.items()}
+        of_gradients = {layer: measured(layer, values) for layer, values in gradients.items()}
         alone = _own(model, layers, state, given) if own else {}
         yield Block(
             at[real],
             {**activations, LOGITS: looked.logits[real]},
-            {**gradients, LOGITS: looked.of_logits[real]},
+            {**of_gradients, LOGITS: looked.of_logits[real]},
             {layer: measured(layer, values) for layer, values in alone.items()},
-            {layer: _difference(found[layer], values).flatten()[real] for layer, values in alone.items()},
+            {layer: _difference(gradients[layer], values).flatten()[real] for layer, values in alone.items()},
         )
-        state = [(h.detach(), c.detach()) for h, c in reached]
+        state = _detached(reached)
+
+
+def hooked_blocks(
+    model: Hooked,
+    examples: Examples,
+    *,
+    measure: Measure = lambda layer, values: values.clone(),
+    streams: int = 40,
+    steps_back: int = 35,
+    name: str = "the model",
+) -> Iterator[Block]:
+    """Do what `blocks` does with any module that returns logits: at the outputs of its hooked layers.
+
+    Parameters and errors are those of `blocks`. A module that is not recurrent reads each stretch of
+    `steps_back` tokens as a context of its own, and losses of all later words in it count. Logits are
+    measured if they are hooked.
+
+    Raises
+    ------
+    ValueError
+        Also if the module returns no logits, or they do not depend on a layer.
+    """
+    _check(examples, model.words, model.words)
+    state = None
+    for words, targets, tokens in _stretches(examples, None, streams, steps_back):
+        at = tokens.flatten()
+        real = at >= 0
+        # cuDNN goes back through no recurrent layer that is not in training
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            layers, output, state = model.forward(words, state)
+            loss = _summed_loss(model, output, targets)
+        at_layers = torch.autograd.grad(loss, list(layers.values()), allow_unused=True)
+        gradients: dict[str, Tensor] = {}
+        for layer, gradient in zip(layers, at_layers, strict=True):
+            if gradient is None:
+                raise ValueError(f"need layers that the logits depend on, got {layer}; hook another")
+            gradients[layer] = model.time_first(gradient)
+            for step, stream in _not_finite(gradients[layer], tokens):
+                raise _error(name, layer, tokens[step, stream])
+        measured = partial(_measured, measure, real)
+        yield Block(
+            at[real],
+            {layer: measured(layer, model.time_first(each.detach())) for layer, each in layers.items()},
+            {layer: measured(layer, each) for layer, each in gradients.items()},
+            {},
+            {},
+        )
+        state = _detached(state)
+
+
+def _stretches(
+    examples: Examples, counted: Bool[np.ndarray, " tokens"] | None, streams: int, steps_back: int
+) -> Iterator[tuple[Int[Tensor, "steps batch"], ...]]:
+    """Words, targets and places in the text, one stretch of all streams after another."""
+    targets = examples.targets if counted is None else np.where(counted, examples.targets, IGNORED)
+    streams = min(streams, len(examples.inputs))
+    columns = (
+        padded_streams(examples.inputs, streams, fill=int(examples.inputs[0])),
+        padded_streams(targets, streams, fill=IGNORED),
+        padded_streams(np.arange(len(examples.inputs)), streams, fill=-1),
+    )
+    return zip(*(each.split(steps_back) for each in columns), strict=True)
+
+
+def _measured(measure: Measure, real: Tensor, layer: str, values: Tensor) -> Tensor:
+    return measure(layer, values.flatten(0, -2)[real.to(values.device)])
+
+
+def _summed_loss(model: Hooked, output: Tensor, targets: Int[Tensor, "steps batch"]) -> Float[Tensor, ""]:
+    if output.dim() != 3 or output.shape[-1] < model.words:
+        raise ValueError(
+            f"gradients need a module that returns logits of {model.words} words for each token, got shape "
+            f"{tuple(output.shape)}; take the model with its head"
+        )
+    logits = model.time_first(output).flatten(0, 1)
+    wanted = targets.flatten().to(logits.device)
+    return nn.functional.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
+
+
+def _detached(state: Any) -> Any:
+    """A state to go on from, through which nothing flows back."""
+    if isinstance(state, list | tuple):
+        return type(state)(map(_detached, state))
+    return None if state is None else state.detach()
+
+
+class _Forward(NamedTuple):
+    """One stretch of text, with a graph that leads from the layers to the top but not to the weights."""
+
+    layers: dict[str, Float[Tensor, "steps batch units"]]
+    origins: dict[str, list[Tensor]]
+    """Where the gradient at each layer is taken: at all its steps at once, or at each."""
+    reached: list[State]
 
 
 def _forward(
-    model: RecurrentModel, words: Int[Tensor, "steps batch"], state: list[State] | None
-) -> tuple[dict[str, Tensor], list[State]]:
-    """Outputs of the layers, each the origin of a graph that leads to the top but not to the weights."""
+    model: RecurrentModel, words: Int[Tensor, "steps batch"], state: list[State] | None, recurrence: bool
+) -> _Forward:
     below = model.embedding(words).detach().requires_grad_()
-    layers, reached = {"e": below}, []
+    layers, origins, reached = {"e": below}, {"e": [below]}, []
     frozen = [parameter for parameter in model.lstms.parameters() if parameter.requires_grad]
     training = {module: module.training for module in model.lstms.modules()}
     model.lstms.train()  # cuDNN goes back through no other; without dropout of its own it makes no difference
@@ -135,22 +235,39 @@ def _forward(
         parameter.requires_grad_(False)
     try:
         for number, lstm in enumerate(model.lstms):
-            below, after = lstm(below, state[number] if state else None)
-            layers[model.layers[number + 1]] = below
+            name = model.layers[number + 1]
+            origins[name], after = _outputs(lstm, below, state[number] if state else None, recurrence)
+            below = layers[name] = _joined(origins[name])
             reached.append(after)
     finally:
         for module, was in training.items():
             module.training = was
         for parameter in frozen:
             parameter.requires_grad_()
-    return layers, reached
+    return _Forward(layers, origins, reached)
 
 
-def _below(layers: dict[str, Tensor], given: Tensor) -> dict[str, Tensor]:
-    """The gradient at each layer, from that at the top."""
-    names = list(layers)
-    lower = torch.autograd.grad(layers[names[-1]], [layers[each] for each in names[:-1]], given)
-    return {**dict(zip(names, lower, strict=False)), names[-1]: given}
+def _outputs(
+    lstm: nn.Module, inputs: Tensor, state: State | None, recurrence: bool
+) -> tuple[list[Tensor], State]:
+    """The outputs of a layer: all at once, or with recurrence each step's, itself the state handed on."""
+    outputs = []
+    for part in inputs.split(1 if recurrence else len(inputs)):
+        output, (hidden, cell) = lstm(part, state)
+        state = (output if recurrence else hidden, cell)
+        outputs.append(output)
+    assert state is not None
+    return outputs, state
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _at_origins(top: Tensor, origins: dict[str, list[Tensor]], given: Tensor) -> dict[str, Tensor]:
+    """The gradient at each layer, from that at what the decoder reads."""
+    each = iter(torch.autograd.grad(top, [part for parts in origins.values() for part in parts], given))
+    return {name: _joined([next(each) for _ in parts]) for name, parts in origins.items()}
 
 
 @torch.no_grad()
@@ -200,26 +317,22 @@ def _difference(whole: Tensor, own: Tensor) -> Tensor:
     return (whole - own).norm(dim=-1) / whole.norm(dim=-1)
 
 
-def _check(model: RecurrentModel, examples: Examples) -> None:
-    known = (model.embedding.num_embeddings, model.decoder.out_features)
-    for what, ids, below in zip(("inputs", "targets"), examples, known, strict=True):
+def _check(examples: Examples, words: int, classes: int) -> None:
+    for what, ids, below in zip(("inputs", "targets"), examples, (words, classes), strict=True):
         if len(ids) == 0 or ids.min() < 0 or ids.max() >= below:
-            found = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
+            given = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
             raise ValueError(
-                f"the {what} need ids from 0 to {below - 1}, got {found}; encode with the model's vocabulary"
+                f"the {what} need ids from 0 to {below - 1}, got {given}; encode with the model's vocabulary"
             )
 
 
-def _check_finite(
-    model: RecurrentModel, name: str, layer: str, gradient: Tensor, layers: dict[str, Tensor], tokens: Tensor
-) -> None:
-    wrong = ~gradient.isfinite().all(-1).cpu() & (tokens >= 0)
-    if wrong.any():
-        step, stream = wrong.nonzero()[0].tolist()
-        top = layers[model.layers[-1]][step, stream].detach()
-        if not model.decoder(top).isfinite().all():
-            layer = LOGITS
-        raise GradientError(
-            f"the gradient of {name} at {layer} is not finite at token {tokens[step, stream]} of the text; "
-            "train with a smaller learning rate or clip, or measure an earlier checkpoint"
-        )
+def _not_finite(gradient: Tensor, tokens: Int[Tensor, "steps batch"]) -> list[list[int]]:
+    """Step and stream of each token whose gradient is not finite."""
+    return (~gradient.isfinite().all(-1).cpu() & (tokens >= 0)).nonzero().tolist()
+
+
+def _error(name: str, layer: str, token: Tensor) -> GradientError:
+    return GradientError(
+        f"the gradient of {name} at {layer} is not finite at token {token} of the text; "
+        "train with a smaller learning rate or clip, or measure an earlier checkpoint"
+    )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
+from lmdynamics.ground.extras import extra
 from lmdynamics.text.wikipedia import END_OF_LINE, Document
 
 Tokens = Int32[np.ndarray, " tokens"]
@@ -187,14 +188,16 @@ def _installed_model() -> str | None:
 
 @cache
 def _tokenizer() -> Any:
-    import spacy
+    with extra("text"):
+        import spacy
 
     return spacy.blank("en")
 
 
 @cache
 def _pipeline() -> Any:
-    import spacy
+    with extra("text"):
+        import spacy
 
     name = _installed_model()
     if name is None:

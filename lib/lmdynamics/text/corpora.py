@@ -16,19 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 from jaxtyping import Int8, Int32, Int64
-from joblib.externals.loky import get_reusable_executor
 
+from lmdynamics.ground import grid
 from lmdynamics.ground.paths import cache_directory
 from lmdynamics.ground.provenance import code_fingerprint
 from lmdynamics.text import annotation, downloads, treebanks, wikipedia
@@ -108,6 +107,10 @@ class _Reader(NamedTuple):
     in_parts: bool = False  # whether each article is of train, dev or test
 
 
+_Source = Callable[..., _Reader]
+"""Says how one corpus is read."""
+
+
 def load(
     name_or_path: str | Path = "wikipedia-sample",
     *,
@@ -147,13 +150,13 @@ def load(
     """
     if articles is not None and articles < 1:
         raise ValueError(f"articles must be at least 1, or None for all, got {articles}")
-    reader = _reader(name_or_path)
+    source, reader = _reader(name_or_path)
     if articles is not None and not reader.in_articles:
         raise ValueError(
             f"corpus {reader.name!r} is one list of sentences without articles, so articles must be None "
             f"(all of it), got {articles}"
         )
-    fingerprint = _fingerprint(reader, articles=articles, annotate=annotate, lowercase=lowercase)
+    fingerprint = _fingerprint(source, reader, articles=articles, annotate=annotate, lowercase=lowercase)
     path = _table(reader, fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # who comes second waits and reads
@@ -177,10 +180,10 @@ def at_hand(
         If the name is unknown.
     """
     try:
-        reader = _reader(name_or_path)
+        source, reader = _reader(name_or_path)
     except ModuleNotFoundError:  # the package that carries the corpus
         return False
-    fingerprint = _fingerprint(reader, articles=articles, annotate=annotate, lowercase=lowercase)
+    fingerprint = _fingerprint(source, reader, articles=articles, annotate=annotate, lowercase=lowercase)
     return all(map(downloads.at_hand, reader.files)) or _table(reader, fingerprint).exists()
 
 
@@ -322,11 +325,7 @@ def _annotated(
 ) -> Iterator[tuple[list[Document], Batch]]:
     """Batches of documents with their arrays; by all processors as soon as there is a second batch."""
     batches = annotation.batches(documents)
-    begun = list(islice(batches, 2))
-    processes = 1 if len(begun) < 2 else -1
-    work = (joblib.delayed(_annotated_batch)(batch, tags, cut) for batch in chain(begun, batches))
-    yield from joblib.Parallel(n_jobs=processes, return_as="generator")(work)
-    get_reusable_executor().shutdown()  # idle workers would hold the tagger, and this environment
+    yield from grid.stream(_annotated_batch, ((batch, tags, cut) for batch in batches))
 
 
 def _annotated_batch(batch: list[Document], tags: bool, cut: bool) -> tuple[list[Document], Batch]:
@@ -386,10 +385,18 @@ def _table(reader: _Reader, fingerprint: str) -> Path:
     return cache_directory() / "corpora" / f"{reader.name}-{fingerprint[:16]}.parquet"
 
 
-def _fingerprint(reader: _Reader, *, annotate: bool, **settings: Any) -> str:
+def _fingerprint(source: _Source, reader: _Reader, *, annotate: bool, **settings: Any) -> str:
+    """Of the bytes, and of the tools and the code that read them; other readers are not among them."""
     tools = [version(name) for name in ("spacy", "mwparserfromhell", "conllu")]
     model = annotation.model_name() if annotate and not reader.tags else None
-    depends = [reader.name, reader.fingerprint, code_fingerprint(__name__), tools, model, settings]
+    depends = [
+        reader.name,
+        reader.fingerprint,
+        code_fingerprint(_from_source, source),
+        tools,
+        model,
+        settings,
+    ]
     return _sha256(json.dumps(depends, sort_keys=True))
 
 
@@ -397,14 +404,16 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _reader(name_or_path: str | Path) -> _Reader:
+def _reader(name_or_path: str | Path) -> tuple[_Source, _Reader]:
+    """How to read a corpus, and the function that says so."""
     if name_or_path in _KNOWN:
-        return _KNOWN[str(name_or_path)]()
+        source = _KNOWN[str(name_or_path)]
+        return source, source()
     path = Path(name_or_path)
     if path.is_dir():
-        return _folder(path)
+        return _folder, _folder(path)
     if path.is_file() and path.suffix in (".xml", ".bz2"):
-        return _dump(path, name=path.name.split(".")[0])
+        return _dump, _dump(path, name=path.name.split(".")[0])
     raise ValueError(
         f"a corpus is one of {', '.join(NAMES)}, a folder of .txt files or a MediaWiki dump "
         f"(.xml, .xml.bz2), got {str(name_or_path)!r}"
@@ -547,7 +556,7 @@ def _plain_paragraphs(text: str) -> list[str]:
     ]
 
 
-_KNOWN: dict[str, Callable[[], _Reader]] = {
+_KNOWN: dict[str, _Source] = {
     "wikipedia-sample": _wikipedia_sample,
     "wikitext-2": _wikitext_2,
     "enwiki-2014": _enwiki_2014,

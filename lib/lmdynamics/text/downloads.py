@@ -17,11 +17,15 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import requests
 from filelock import FileLock
 
+from lmdynamics.ground.extras import extra
 from lmdynamics.ground.paths import cache_directory
 
+with extra("text"):
+    import requests
+
+NOT_IN_NUMBERS = ("SOURCES", "fetch")  # the hash of each file that is read stands for them
 DATA_VARIABLE = "LMDYNAMICS_DATA"
 """The environment variable naming a folder of corpora."""
 
@@ -165,7 +169,7 @@ def _remedy(name: str) -> str:
 
 
 def _downloaded(name: str) -> Path:
-    with warnings.catch_warnings(action="ignore"):
+    with extra("text"), warnings.catch_warnings(action="ignore"):
         import pooch  # warns where a notebook has no widgets for a progress bar, which it is not asked for
 
     expected, address = SOURCES[name]

@@ -10,11 +10,14 @@ from io import TextIOBase
 from itertools import chain
 from typing import NamedTuple, TextIO, cast
 
-import conllu
 import numpy as np
-from conllu.exceptions import ParseException
 
+from lmdynamics.ground.extras import extra
 from lmdynamics.text.annotation import Batch, Column, merged
+
+with extra("text"):
+    import conllu
+    from conllu.exceptions import ParseException
 
 COARSE = {
     "ANA": ("PRO", "DEF", "HAS", "REF", "EMP"),  # anaphora

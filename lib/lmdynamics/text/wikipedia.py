@@ -14,9 +14,12 @@ from html import unescape
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
-import mwparserfromhell
-from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Template, Text, Wikilink
-from mwparserfromhell.wikicode import Wikicode
+from lmdynamics.ground.extras import extra
+
+with extra("text"):
+    import mwparserfromhell
+    from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Template, Text, Wikilink
+    from mwparserfromhell.wikicode import Wikicode
 
 END_OF_LINE = "<eos>"
 """The word that stands for a line end in WikiText, as language models on it have it."""

@@ -83,8 +83,9 @@ def _likeness(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     On the language model's own text and with output taggers of true tags, unless something else is wanted.
     """
     wanted = {"shared": True, "tagger": "output", "labels": "true", **wanted}
-    rows = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1) & (table["epoch"] > 0)]
-    return rows.pivot_table(index=["layer", "epoch"], columns="task", values="svcca")
+    kept = np.logical_and.reduce([table[column] == each for column, each in wanted.items()])
+    rows = table[kept & (table["epoch"] > 0)]
+    return rows.groupby(["layer", "epoch", "task"])["svcca"].mean().unstack("task")
 
 
 def _at_last(curves: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,6 @@
-"""Chapter 4: how alike the layers of language models are, over training, between seeds and between layers.
+"""Chapter 4, first half: how alike the layers of language models are, over training, seeds and layers.
 
-Two tables come out of `study`. `losses` has one row per seed and epoch. `similarities` has one row per seed,
-epoch and comparison: a layer at an epoch beside
+A layer at an epoch is compared with
 
 - `final`: the same layer of the same model after the last epoch (thesis figure 3);
 - `other seed`: the same layer of a model from another seed, after the last epoch (figure 4);
@@ -9,85 +8,126 @@ epoch and comparison: a layer at an epoch beside
 - `other epoch`: the same layer of the same model at each other epoch;
 - `permuted`: the rows of its own final state in random order: what chance gives.
 
-All are measured on the same tokens of the test part, from moments that are summed in one pass over them.
+All are measured on the same tokens of a test part, from moments that are summed in one pass over them.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int32
+from jaxtyping import Int
 
-from lmdynamics.ground.grid import cached
+from lmdynamics.ground import grid
 from lmdynamics.ground.progress import Progress
 from lmdynamics.measures import similarity
 from lmdynamics.measures.moments import JointMoments, TwoViews
 from lmdynamics.models.recurrent import RecurrentModel
+from lmdynamics.models.runs import Run
 from lmdynamics.observe import activations
-from lmdynamics.text.vocabulary import PreparedText
-from lmthesis.language_models import LanguageModels, parallel, trained
-from lmthesis.scales import Scale
+from lmthesis.language_models import LanguageModels
 
 View = tuple[int, int, str]
 """Seed, epoch and layer."""
+OTHER_SEED = "other seed"
+"""The comparison of two models; all others are of one."""
+COLUMNS = (
+    "comparison", "seed", "epoch", "layer", "other_seed", "other_epoch", "other_layer", "tokens", "svcca",
+    "svcca_singular_values", "pwcca", "cka", "directions", "svcca_seconds", "seconds", "observing_seconds",
+)  # fmt: skip
+"""Of the tables of this module."""
 
 
-def study(scale: Scale) -> dict[str, pd.DataFrame]:
-    """Train the language models of a scale and return the tables by name: `losses` and `similarities`."""
-    models = trained(scale)
-    return {"losses": losses(models), "similarities": similarities(models)}
-
-
-def losses(models: LanguageModels) -> pd.DataFrame:
-    """Return the losses of each seed after each epoch.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per seed and epoch: `seed, epoch, steps, learning_rate, rescaled, train_loss, dev_loss,
-        test_loss` (nats per token) and `test_perplexity`.
-    """
-    logs = pd.concat([run.log for run in models.runs], ignore_index=True)
-    logs = logs[logs["epoch"] <= models.epochs].drop(columns="seconds")
-    return logs.assign(test_perplexity=np.exp(logs["test_loss"])).reset_index(drop=True)
-
-
-def similarities(models: LanguageModels) -> pd.DataFrame:
+def similarity_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
     """Return how alike both sides are of all comparisons that the chapter draws.
+
+    Parameters
+    ----------
+    models
+        The language models.
+    ids
+        Tokens on which they are compared.
 
     Returns
     -------
     pandas.DataFrame
         One row per comparison: `comparison` (see the module), `seed, epoch, layer`, the other side as
-        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and what `measured` returns;
-        `observing_seconds` that running all models of the seed and summing moments took.
+        `other_seed, other_epoch, other_layer`, `tokens` that were compared, and what `similarities` returns;
+        `observing_seconds` that it took to run the models of one seed, or of two for `other seed`, and to sum
+        moments.
     """
-    names = [run.folder.name for run in models.runs]
-
-    def compute() -> pd.DataFrame:
-        seeds = range(len(models.runs))
-        return pd.concat(parallel(_of_seed, ((models, seed) for seed in seeds)), ignore_index=True)
-
-    return cached("similarities", [names, models.epochs, models.compared_tokens], compute, code=__name__)
+    of_models = grid.table(within_model, [(run, models.epochs, ids) for run in models.runs])
+    of_pairs = _between(models, range(models.epochs + 1), ids)
+    return pd.concat([of_models, of_pairs], ignore_index=True) if len(of_pairs) else of_models
 
 
-def ceiling(models: LanguageModels, text: PreparedText) -> pd.DataFrame:
-    """Return how alike each layer is in models of two seeds after their last epoch, on any text's test part.
+def ceiling_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
+    """Return how alike each layer is in models of two seeds after their last epoch, on any tokens.
 
     Returns
     -------
     pandas.DataFrame
-        Rows as in `similarities`, of the comparison `other seed`.
+        Rows as in `similarity_table`, of the comparison `other seed`; none where there is one seed.
     """
-    names = [run.folder.name for run in models.runs]
-    about = [names, models.epochs, models.compared_tokens, text.fingerprint]
-    return cached("ceiling", about, lambda: _between_seeds(models, text), code=__name__)
+    return _between(models, [models.epochs], ids)
 
 
-def measured(views: TwoViews) -> dict[str, float]:
+def _between(models: LanguageModels, epochs: Sequence[int], ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
+    """Rows of the comparison `other seed`, of all pairs of models."""
+    by_seed = sorted(models.runs, key=lambda run: int(run.settings["seed"]))  # a pair is one job in any order
+    jobs = [(*pair, tuple(epochs), models.epochs, ids) for pair in combinations(by_seed, 2)]
+    return grid.table(between_models, jobs) if jobs else pd.DataFrame(columns=COLUMNS)
+
+
+def within_model(run: Run, last: int, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
+    """Return how alike layers and epochs of one model are: rows of `similarity_table`.
+
+    Parameters
+    ----------
+    run, last
+        The model, from epoch 0 to this one.
+    ids
+        Tokens on which it is compared with itself.
+    """
+    seed = run.settings["seed"]
+    loaded = {(seed, epoch): run.model(epoch) for epoch in range(last + 1)}
+    comparisons = list(_within(seed, last, loaded[seed, last].layers))
+    return _compared(loaded, comparisons, ids, seed=seed, about=f"comparing layers, seed {seed}")
+
+
+def between_models(
+    one: Run, other: Run, epochs: tuple[int, ...], last: int, ids: Int[np.ndarray, " tokens"]
+) -> pd.DataFrame:
+    """Return how alike each layer is in two models: rows of `similarity_table`, in both directions.
+
+    Parameters
+    ----------
+    one, other
+        The models.
+    epochs
+        Of either, which are compared
+    last
+        with the other one after this epoch.
+    ids
+        Tokens on which they are compared.
+    """
+    runs = {run.settings["seed"]: run for run in (one, other)}
+    needed = sorted({*epochs, last})
+    loaded = {(seed, epoch): run.model(epoch) for seed, run in runs.items() for epoch in needed}
+    seeds = tuple(runs)
+    comparisons = [
+        (OTHER_SEED, (here, epoch, layer), (there, last, layer))
+        for here, there in (seeds, seeds[::-1])
+        for layer in loaded[here, last].layers
+        for epoch in epochs
+    ]
+    about = f"comparing layers, seeds {seeds[0]} and {seeds[1]}"
+    return _compared(loaded, comparisons, ids, seed=seeds[0], about=about)
+
+
+def similarities(views: TwoViews) -> dict[str, float]:
     """What moments tell of two views.
 
     Returns
@@ -109,32 +149,27 @@ def measured(views: TwoViews) -> dict[str, float]:
     return {**measures, "svcca_seconds": first, "seconds": time.perf_counter() - begun}
 
 
-def _of_seed(models: LanguageModels, index: int) -> pd.DataFrame:
-    """All comparisons in which one seed's model is looked at over its epochs."""
-    run, last = models.runs[index], models.epochs
-    seed = run.settings["seed"]
-    others = {other.settings["seed"]: other for other in models.runs if other is not run}
-    loaded = {(seed, epoch): run.model(epoch) for epoch in range(last + 1)}
-    loaded |= {(other, last): found.model(last) for other, found in others.items()}
-    comparisons = list(_comparisons(seed, last, loaded[seed, last].layers, tuple(others)))
-    return _compared(loaded, comparisons, models.compared(models.text), seed)
-
-
-def _between_seeds(models: LanguageModels, text: PreparedText) -> pd.DataFrame:
-    last = models.epochs
-    loaded = {(run.settings["seed"], last): run.model(last) for run in models.runs}
-    layers = next(iter(loaded.values())).layers
-    comparisons = [
-        ("other seed", (*a, layer), (*b, layer)) for a, b in permutations(loaded, 2) for layer in layers
-    ]
-    return _compared(loaded, comparisons, models.compared(text), seed=0)
+def _within(seed: int, last: int, layers: Sequence[str]) -> Iterator[tuple[str, View, View]]:
+    epochs = range(last + 1)
+    for layer in layers:
+        for epoch in epochs:
+            here, final = (seed, epoch, layer), (seed, last, layer)
+            yield "final", here, final
+            yield "permuted", here, final
+        yield from (
+            ("other epoch", (seed, a, layer), (seed, b, layer)) for a in epochs for b in epochs if a != b
+        )
+    for a, b in combinations(layers, 2):
+        yield from (("other layer", (seed, epoch, a), (seed, epoch, b)) for epoch in epochs)
 
 
 def _compared(
     models: Mapping[tuple[int, int], RecurrentModel],
     comparisons: Sequence[tuple[str, View, View]],
-    ids: Int32[np.ndarray, " tokens"],
+    ids: Int[np.ndarray, " tokens"],
+    *,
     seed: int,
+    about: str,
 ) -> pd.DataFrame:
     """Run models, by seed and epoch, side by side over a text, and measure each comparison."""
     begun = time.perf_counter()
@@ -142,7 +177,7 @@ def _compared(
     shuffled = {_name(b) for kind, _, b in comparisons if kind == "permuted"}
     shuffle = torch.Generator().manual_seed(seed)
     streams = {key: activations.blocks(model, ids) for key, model in models.items()}
-    with Progress(f"comparing layers, seed {seed}", len(ids)) as progress:
+    with Progress(about, len(ids)) as progress:
         for blocks in zip(*streams.values(), strict=True):
             views = {
                 _name((*key, layer)): rows
@@ -158,23 +193,6 @@ def _compared(
     return rows.assign(observing_seconds=observing)
 
 
-def _comparisons(
-    seed: int, last: int, layers: Sequence[str], others: Sequence[int]
-) -> Iterator[tuple[str, View, View]]:
-    epochs = range(last + 1)
-    for layer in layers:
-        for epoch in epochs:
-            here, final = (seed, epoch, layer), (seed, last, layer)
-            yield "final", here, final
-            yield "permuted", here, final
-            yield from (("other seed", here, (other, last, layer)) for other in others)
-        yield from (
-            ("other epoch", (seed, a, layer), (seed, b, layer)) for a in epochs for b in epochs if a != b
-        )
-    for a, b in combinations(layers, 2):
-        yield from (("other layer", (seed, epoch, a), (seed, epoch, b)) for epoch in epochs)
-
-
 def _row(kind: str, a: View, b: View, moments: JointMoments) -> dict[str, object]:
     views = moments[_pair(a, b, kind)]
     return {
@@ -182,7 +200,7 @@ def _row(kind: str, a: View, b: View, moments: JointMoments) -> dict[str, object
         **dict(zip(("seed", "epoch", "layer"), a, strict=True)),
         **dict(zip(("other_seed", "other_epoch", "other_layer"), b, strict=True)),
         "tokens": views.count,
-        **measured(views),
+        **similarities(views),
     }
 
 

@@ -5,33 +5,51 @@ in the random order in which taggers read them.
 """
 
 import time
+from collections.abc import Mapping
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 from torch import Tensor
 
-from lmdynamics.ground.grid import cached
+from lmdynamics.ground import grid
 from lmdynamics.ground.progress import report
 from lmdynamics.measures import probes
 from lmdynamics.measures.probes import RANDOM, Labelled, ProbeSettings
 from lmdynamics.models.recurrent import RecurrentModel
+from lmdynamics.models.runs import Run
 from lmdynamics.observe import activations
 from lmdynamics.text.tasks import Task
 from lmthesis.chapter_4.taggers import Taggers
-from lmthesis.language_models import parallel
 
 AHEAD = {"y[t]": 0, "y[t+1]": 1}
 """What a probe labels: by how many tokens that lies ahead."""
 
 
-def accuracies(found: Taggers, settings: tuple[ProbeSettings, ...]) -> pd.DataFrame:
+class Labelling(NamedTuple):
+    """Which class of each token a probe is to tell."""
+
+    task: str
+    predicts: str
+    labels: str
+
+
+class Read(NamedTuple):
+    """Some sentences of a part: each word and the one after it, and labellings of the former."""
+
+    words: Mapping[str, Int[np.ndarray, " tokens"]]
+    """By what a probe labels."""
+    labels: Mapping[Labelling, Int[np.ndarray, " tokens"]]
+
+
+def accuracy_table(taggers: Taggers, settings: tuple[ProbeSettings, ...]) -> pd.DataFrame:
     """Return how well probes label tokens of the test part, for each layer after each epoch.
 
     Parameters
     ----------
-    found
+    taggers
         Language models and tasks.
     settings
         One for each kind of probe.
@@ -45,48 +63,37 @@ def accuracies(found: Taggers, settings: tuple[ProbeSettings, ...]) -> pd.DataFr
         nats per token, `majority`: the accuracy of always answering the class most frequent in train, the
         number of test `tokens`; and the `seconds` that all probes of a seed and corpus took in all.
     """
-    runs = [run.folder.name for run in found.models.runs]
-    tasks = [[task.name, task.text.fingerprint, *task.classes] for task in found.tasks.values()]
-    seeds = [run.settings["seed"] for run in found.models.runs]
-
-    def compute() -> pd.DataFrame:
-        grid = product(found.texts, seeds)
-        return pd.concat(parallel(_of_seed, ((found, settings, *each) for each in grid)), ignore_index=True)
-
-    return cached("probes", [runs, found.models.epochs, tasks, repr(settings)], compute, code=__name__)
-
-
-class _Labelling(NamedTuple):
-    task: str
-    predicts: str
-    labels: str
+    train_tokens = max(each.train_tokens for each in settings)
+    test_tokens = max(each.test_tokens for each in settings)
+    jobs = []
+    for (corpus, text), run in product(taggers.texts.items(), taggers.models.runs):
+        tasks, seed = [task for task in taggers.tasks.values() if task.text is text], run.settings["seed"]
+        train, test = _read(tasks, "train", train_tokens, seed), _read(tasks, "test", test_tokens, seed)
+        jobs.append((run, taggers.models.epochs, corpus, train, test, settings))
+    return grid.table(accuracies, jobs)
 
 
-class _Read(NamedTuple):
-    """Some sentences of a part: each word and the one after it, and labellings of the former."""
+def accuracies(
+    run: Run, last: int, corpus: str, train: Read, test: Read, settings: tuple[ProbeSettings, ...]
+) -> pd.DataFrame:
+    """Return how well probes of one model do on one corpus: rows of `accuracy_table`.
 
-    words: dict[str, np.ndarray]
-    """By what a probe labels."""
-    labels: dict[_Labelling, np.ndarray]
-
-
-def _of_seed(found: Taggers, settings: tuple[ProbeSettings, ...], corpus: str, seed: int) -> pd.DataFrame:
-    """All probes of one seed's model on one corpus."""
-    begun, run = time.perf_counter(), found.models.of_seed(seed)
-    tasks = [task for task in found.tasks.values() if task.text is found.texts[corpus]]
-    train = _read(tasks, "train", max(each.train_tokens for each in settings), seed)
-    test = _read(tasks, "test", max(each.test_tokens for each in settings), seed)
-    for labelling in list(train.labels):
-        control = labelling._replace(labels="control")
-        train.labels[control], test.labels[control] = probes.control_labels(
-            train.words[labelling.predicts],
-            test.words[labelling.predicts],
-            train.labels[labelling],
-            seed=seed,
-        )
+    Parameters
+    ----------
+    run, last
+        The model, from epoch 0 to this one.
+    corpus
+        Name of what it reads.
+    train, test
+        Tokens and true labels.
+    settings
+        One for each kind of probe.
+    """
+    begun, seed = time.perf_counter(), run.settings["seed"]
+    train, test = _with_controls(train, test, seed)
     rows = []
-    for epoch in range(found.models.epochs + 1):
-        report(f"probing on {corpus}, seed {seed}: epoch {epoch} of {found.models.epochs}")
+    for epoch in range(last + 1):
+        report(f"probing on {corpus}, seed {seed}: epoch {epoch} of {last}")
         model = run.model(epoch)
         train_views, test_views = (_views(model, part, seed, random=epoch == 0) for part in (train, test))
         sides = _sides(train, train_views), _sides(test, test_views, known=_known(train, test))
@@ -110,20 +117,31 @@ def _of_seed(found: Taggers, settings: tuple[ProbeSettings, ...], corpus: str, s
     return pd.DataFrame(rows).assign(seconds=time.perf_counter() - begun)
 
 
-def _read(tasks: list[Task], part: str, tokens: int, seed: int) -> _Read:
+def _with_controls(train: Read, test: Read, seed: int) -> tuple[Read, Read]:
+    """The same with a control task beside each true labelling."""
+    of_train, of_test = dict(train.labels), dict(test.labels)
+    for labelling, true in train.labels.items():
+        control, predicts = labelling._replace(labels="control"), labelling.predicts
+        of_train[control], of_test[control] = probes.control_labels(
+            train.words[predicts], test.words[predicts], true, seed=seed
+        )
+    return Read(train.words, of_train), Read(test.words, of_test)
+
+
+def _read(tasks: list[Task], part: str, tokens: int, seed: int) -> Read:
     """As many tokens as wanted, with their true labels. All tasks share the text."""
     tagged = {task.name: task.examples(part, tagger="input", labels="true", seed=seed) for task in tasks}
     tokens = min(tokens, len(tagged[tasks[0].name].ids) - 1)
     ids = tagged[tasks[0].name].ids
     words = {predicts: ids[ahead:][:tokens] for predicts, ahead in AHEAD.items()}
     labels = {
-        _Labelling(name, predicts, "true"): classes[ahead:][:tokens]
+        Labelling(name, predicts, "true"): classes[ahead:][:tokens]
         for (name, (_, classes)), (predicts, ahead) in product(tagged.items(), AHEAD.items())
     }
-    return _Read(words, labels)
+    return Read(words, labels)
 
 
-def _views(model: RecurrentModel, part: _Read, seed: int, *, random: bool) -> dict[str, Tensor]:
+def _views(model: RecurrentModel, part: Read, seed: int, *, random: bool) -> dict[str, Tensor]:
     """Each layer of a model, and the baseline where it is asked for."""
     views = activations.states(model, part.words["y[t]"])
     if random:
@@ -131,12 +149,12 @@ def _views(model: RecurrentModel, part: _Read, seed: int, *, random: bool) -> di
     return views
 
 
-def _known(train: _Read, test: _Read) -> np.ndarray:
+def _known(train: Read, test: Read) -> np.ndarray:
     """Test tokens whose class is among those of the training tokens, in every labelling."""
     return np.all([np.isin(test.labels[name], train.labels[name]) for name in train.labels], axis=0)
 
 
-def _sides(part: _Read, views: dict[str, Tensor], known: np.ndarray | None = None) -> Labelled:
+def _sides(part: Read, views: dict[str, Tensor], known: np.ndarray | None = None) -> Labelled:
     chosen = slice(None) if known is None else np.flatnonzero(known)
     return Labelled(
         {name: rows[chosen] for name, rows in views.items()},

@@ -1,32 +1,129 @@
 """All tables of chapter 4."""
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
-from lmthesis.chapter_4 import layers as similarity
-from lmthesis.chapter_4 import probing, taggers
-from lmthesis.chapter_4 import trajectories as tagging
-from lmthesis.language_models import varied
-from lmthesis.scales import Scale
+from lmdynamics.models.runs import Run
+from lmdynamics.observe import activations
+from lmdynamics.text.vocabulary import PreparedText
+from lmthesis import language_models
+from lmthesis.chapter_4 import layers, probing, taggers, trajectories
+from lmthesis.chapter_4.settings import THESIS, Settings
+from lmthesis.chapter_4.taggers import Taggers
+from lmthesis.language_models import LanguageModels
+from lmthesis.recorded import Tables, ran_table
 
-__all__ = ["study", "varied"]
+LEFT_OUT = ("example",)
+"""Tables that are not recorded: they show words of the text."""
 
 
-def study(scale: Scale) -> dict[str, pd.DataFrame]:
+def study(scale: Settings) -> Tables:
     """Train the language models and taggers of a scale, side by side, and return the tables by name.
 
     Returns
     -------
     dict[str, pandas.DataFrame]
-        `losses`, `similarities` and (on the text that taggers are compared on) `ceiling` of
-        `studies.similarity`, `taggers` of `studies.taggers`, `trajectories` of `studies.tagging` and `probes`
-        of `studies.probing`.
+        Those of `of_language_models`; `ceiling` of `layers`, on the text that taggers are compared on;
+        `taggers`, `sources` and `example` of `taggers`; `trajectories` and `probes` of the modules of
+        these names; `costs`: what all took; `properties`: what ran, beside the paper.
     """
-    found = taggers.trained(scale)
-    return {
-        "losses": similarity.losses(found.models),
-        "similarities": similarity.similarities(found.models),
-        "ceiling": similarity.ceiling(found.models, found.shared),
-        "taggers": taggers.performance(found),
-        "trajectories": tagging.trajectories(found),
-        "probes": probing.accuracies(found, scale.probes),
+    trained = taggers.trained(scale)
+    tables = {
+        **_of_language_models(scale, trained.models),
+        "ceiling": layers.ceiling_table(trained.models, compared(scale, trained.shared)),
+        "taggers": taggers.performance_table(trained),
+        "trajectories": trajectories.trajectory_table(trained, scale.compared_tokens),
+        "probes": probing.accuracy_table(trained, scale.probes),
+        "sources": taggers.source_table(trained),
+        "example": taggers.example_table(trained),
+        "properties": property_table(scale, trained.models.text),
     }
+    return {**tables, "costs": cost_table(trained, tables)}
+
+
+def of_language_models(scale: Settings) -> Tables:
+    """Train the language models of a scale alone, and return the tables that need no taggers, by name.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        `losses`; `similarities` of `layers`; `ran`: what ran, in a row.
+    """
+    return _of_language_models(scale, language_models.trained(scale))
+
+
+def _of_language_models(scale: Settings, models: LanguageModels) -> Tables:
+    return {
+        "losses": language_models.loss_table(models),
+        "similarities": layers.similarity_table(models, compared(scale, models.text)),
+        "ran": ran_table(scale, len(models.text.train.ids) * scale.epochs),
+    }
+
+
+def compared(scale: Settings, text: PreparedText) -> Int[np.ndarray, " tokens"]:
+    """Tokens of a text's test part on which layers are compared."""
+    return activations.spread(text.test.ids, scale.compared_tokens)
+
+
+def property_table(scale: Settings, text: PreparedText) -> pd.DataFrame:
+    """What a scale trains, and on how much text it compares, beside the paper's own numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per `property`: `this run` and `paper`, as text.
+    """
+    tokens = f"{len(compared(scale, text)):,}"
+    properties = {
+        **language_models.properties(scale, THESIS, text),
+        "tokens to compare layers on": (tokens, "191 thousand, with taggers"),
+    }
+    rows = [(name, *both) for name, both in properties.items()]
+    return pd.DataFrame(rows, columns=["property", "this run", "paper"])
+
+
+def cost_table(trained: Taggers, tables: Tables) -> pd.DataFrame:
+    """Return what the chapter's work took, in seconds of one processor over all seeds.
+
+    Parameters
+    ----------
+    trained
+        Whose training is counted.
+    tables
+        `similarities`, `trajectories` and `probes`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each kind of `work`: `seconds` and its `share` of all.
+    """
+    similarities, beside = tables["similarities"], tables["trajectories"]
+    of_pairs = similarities["comparison"] == layers.OTHER_SEED  # each is there in both directions
+    once_a_pair = similarities[of_pairs & (similarities["seed"] < similarities["other_seed"])]
+    models, both = trained.models, (similarities, beside)
+    seconds = {
+        "training language models": sum(_seconds(run, models.epochs) for run in models.runs),
+        "training taggers": sum(_seconds(run, trained.epochs[key.task]) for key, run in trained.runs.items()),
+        "observing language models among themselves": _once(
+            similarities[~of_pairs], "observing_seconds", "seed"
+        )
+        + _once(once_a_pair, "observing_seconds", "seed", "other_seed"),
+        "observing them beside taggers": _once(beside, "observing_seconds", "corpus", "tokens", "seed"),
+        "measuring: SVCCA": sum(each["svcca_seconds"].sum() for each in both),
+        "measuring: the other rule, PWCCA, CKA, RSA": sum(
+            (each["seconds"] - each["svcca_seconds"]).sum() for each in both
+        ),
+        "diagnostic classifiers": _once(tables["probes"], "seconds", "corpus", "seed"),
+    }
+    table = pd.DataFrame({"work": list(seconds), "seconds": list(seconds.values())})
+    return table.assign(share=table["seconds"] / table["seconds"].sum())
+
+
+def _once(table: pd.DataFrame, column: str, *by: str) -> float:
+    """Sum of what stands in each row of a group."""
+    return table.groupby(list(by))[column].first().sum()
+
+
+def _seconds(run: Run, epochs: int) -> float:
+    return sum(epoch.seconds for epoch in run.epochs if epoch.epoch <= epochs)

@@ -1,4 +1,4 @@
-"""Taggers beside the language models of a scale, and how well they tag (thesis chapter 4, table 2)."""
+"""Taggers beside the language models of a scale, and how well they tag (thesis chapter 4, tables 1 and 2)."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from lmdynamics.ground.grid import cached
+from lmdynamics.ground import grid
 from lmdynamics.models import runs
 from lmdynamics.models.recurrent import RecurrentModel
 from lmdynamics.models.runs import Run, RunSettings
@@ -16,14 +16,24 @@ from lmdynamics.models.training import mean_loss
 from lmdynamics.observe import activations
 from lmdynamics.text import tasks
 from lmdynamics.text.streams import Examples, Parts
-from lmdynamics.text.tasks import Labels, Tagger, Task
+from lmdynamics.text.tasks import Labels, Tagged, Tagger, Task, TaskSettings
 from lmdynamics.text.vocabulary import PreparedText
 from lmthesis import language_models
-from lmthesis.language_models import LanguageModels, parallel
-from lmthesis.scales import Scale
+from lmthesis.chapter_4.settings import Settings
+from lmthesis.language_models import LanguageModels
 
 KINDS = tuple(product(tasks.NAMES, get_args(Tagger), get_args(Labels)))
 """Task, tagger and labels of each kind of tagger."""
+_PLACE = "To have it, place {} in the folder that LMDYNAMICS_DATA names, as data/README.md says."
+_GMB, _PMB = _PLACE.format("gmb/ner_dataset.csv"), _PLACE.format("semtags/pmb-4.0.0-en-gold/*.conll")
+_ORIGINS = {
+    "UDP POS": ("universal parts of speech, by spaCy", None, ""),
+    "PTB POS": ("Penn Treebank parts of speech, partly corrected by hand", "gmb", _GMB),
+    "SEM (coarse)": ("classes of universal semantic tags, gold", "pmb", _PMB),
+    "SEM (fine)": ("universal semantic tags, gold", "pmb", _PMB),
+    "topic": ("the article", None, ""),
+}
+"""Of each task: its tags, the corpus that brings them, and how to get that."""
 
 
 class Key(NamedTuple):
@@ -50,11 +60,6 @@ class Taggers:
     epochs: dict[str, int]
     """Passes over the training part, by task; a run on disk may hold more."""
 
-    @property
-    def names(self) -> list[tuple[str, int]]:
-        """What tells these taggers from others: the name of each run, and its epochs."""
-        return [(run.folder.name, self.epochs[key.task]) for key, run in self.runs.items()]
-
     def model(self, key: Key) -> RecurrentModel:
         """Load a tagger as it is to be compared."""
         return self.runs[key].model(self.epochs[key.task])
@@ -71,52 +76,37 @@ class Taggers:
         return {text.corpus.name: text for text in every}
 
 
-def trained(scale: Scale) -> Taggers:
+def trained(scale: Settings) -> Taggers:
     """Return language models and taggers of a scale, training what is missing, all side by side.
 
     Every tagger has one LSTM layer of the language model's width and is trained in the same way, for as many
-    epochs as `TaskSettings` say.
+    epochs as the settings say.
     """
     text = language_models.prepared(scale)
-    found = {task.name: task for task in tasks.load(text, scale.tasks)}
-    keys = [Key(*key) for key in product(found, get_args(Tagger), get_args(Labels), scale.seeds)]
-    jobs = [*language_models.jobs(scale, text), *(_job(scale, found[key.task], key) for key in keys)]
-    made = parallel(runs.train, jobs)
-    of_words = tuple(made[: len(scale.seeds)])
-    models = LanguageModels(text, of_words, scale.training.epochs, scale.compared_tokens)
-    epochs = {name: _epochs(scale, task) for name, task in found.items()}
-    return Taggers(models, found, dict(zip(keys, made[len(scale.seeds) :], strict=True)), epochs)
+    by_name = {task.name: task for task in tasks.load(text, scale.tasks)}
+    epochs = {name: _epochs(scale.tasks, task) for name, task in by_name.items()}
+    keys = [Key(*key) for key in product(by_name, get_args(Tagger), get_args(Labels), scale.seeds)]
+    jobs = [
+        *language_models.jobs(scale, text),
+        *(_job(scale, by_name[key.task], key, epochs[key.task]) for key in keys),
+    ]
+    made = grid.results(runs.train, jobs)
+    models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.epochs)
+    return Taggers(models, by_name, dict(zip(keys, made[len(scale.seeds) :], strict=True)), epochs)
 
 
-def performance(taggers: Taggers) -> pd.DataFrame:
-    """Return how well each tagger tags the test part of its own corpus.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per tagger: `task, tagger, labels, seed, corpus, classes, train_tokens, dev_tokens, epochs`,
-        `accuracy` in [0, 1], `train_accuracy` on as many tokens of train, `perplexity` (at least 1), and
-        `majority`: the accuracy of always answering the tag that is most frequent in train.
-    """
-
-    def compute() -> pd.DataFrame:
-        jobs = ((taggers.tasks[k.task], k, run, taggers.epochs[k.task]) for k, run in taggers.runs.items())
-        return pd.DataFrame(parallel(_performance, jobs))
-
-    return cached("taggers", taggers.names, compute, code=__name__)
+def _epochs(settings: TaskSettings, task: Task) -> int:
+    if settings.tokens is None:
+        return settings.epochs
+    return min(settings.epochs, max(1, round(settings.tokens / len(task.text.train.ids))))
 
 
-def _epochs(scale: Scale, task: Task) -> int:
-    if scale.tasks.tokens is None:
-        return scale.tasks.epochs
-    return min(scale.tasks.epochs, max(1, round(scale.tasks.tokens / len(task.text.train.ids))))
-
-
-def _job(scale: Scale, task: Task, key: Key) -> tuple[RunSettings, Parts]:
+def _job(scale: Settings, task: Task, key: Key, epochs: int) -> tuple[RunSettings, Parts]:
+    """What `runs.train` is to be called with."""
     parts = Parts(*(Examples(*_examples(task, key, part)) for part in ("train", "dev")))
     settings = RunSettings(
         model=replace(scale.model, layers=1),
-        training=replace(scale.training, epochs=_epochs(scale, task)),
+        training=replace(scale.training, epochs=epochs),
         words=task.text.vocabulary.words,
         classes=task.classes,
         seed=key.weights_seed,
@@ -125,26 +115,109 @@ def _job(scale: Scale, task: Task, key: Key) -> tuple[RunSettings, Parts]:
     return settings, parts
 
 
-def _performance(task: Task, key: Key, run: Run, epochs: int) -> dict[str, object]:
-    model, train, test = run.model(epochs), _examples(task, key, "train"), _examples(task, key, "test")
-    frequent = np.bincount(train.classes).argmax()
-    return {
-        **key._asdict(),
-        "corpus": task.text.corpus.name,
-        "classes": len(task.classes),
-        "train_tokens": len(task.text.train.ids),
-        "dev_tokens": len(task.text.dev.ids),
-        "epochs": epochs,
+def _examples(task: Task, key: Key, part: str) -> Tagged:
+    return task.examples(part, tagger=key.tagger, labels=key.labels, seed=key.seed)
+
+
+def performance_table(taggers: Taggers) -> pd.DataFrame:
+    """Return how well each tagger tags the test part of its own corpus.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per tagger: `task, tagger, labels, seed, corpus, classes, train_tokens, dev_tokens, epochs`,
+        `majority`: the accuracy of always answering the tag that is most frequent in train; `accuracy` in
+        [0, 1], `train_accuracy` on as many tokens of train, and `perplexity` (at least 1).
+    """
+    about, jobs = [], []
+    for key, run in taggers.runs.items():
+        task, epochs = taggers.tasks[key.task], taggers.epochs[key.task]
+        train, test = (_examples(task, key, part) for part in ("train", "test"))
+        about.append(
+            {
+                **key._asdict(),
+                "corpus": task.text.corpus.name,
+                "classes": len(task.classes),
+                "train_tokens": len(task.text.train.ids),
+                "dev_tokens": len(task.text.dev.ids),
+                "epochs": epochs,
+                "majority": float((test.classes == np.bincount(train.classes).argmax()).mean()),
+            }
+        )
+        begin = Tagged(*(column[: len(test.ids)] for column in train))
+        jobs.append((run, epochs, begin, test))
+    return pd.concat([pd.DataFrame(about), grid.table(performance, jobs)], axis=1)
+
+
+def performance(run: Run, epochs: int, train: Tagged, test: Tagged) -> pd.DataFrame:
+    """Return how well one tagger tags: `accuracy`, `train_accuracy` and `perplexity`, in one row.
+
+    Parameters
+    ----------
+    run, epochs
+        The tagger.
+    train, test
+        Some of what it was trained on, and what it is tested on.
+    """
+    model = run.model(epochs)
+    scores = {
         "accuracy": _accuracy(model, test),
-        "train_accuracy": _accuracy(model, tasks.Tagged(*(column[: len(test.ids)] for column in train))),
+        "train_accuracy": _accuracy(model, train),
         "perplexity": math.exp(mean_loss(model, Examples(*test))),
-        "majority": float((test.classes == frequent).mean()),
     }
+    return pd.DataFrame([scores])
 
 
-def _accuracy(model: RecurrentModel, tagged: tasks.Tagged) -> float:
+def _accuracy(model: RecurrentModel, tagged: Tagged) -> float:
     return float((activations.answers(model, tagged.ids) == tagged.classes).mean())
 
 
-def _examples(task: Task, key: Key, part: str) -> tasks.Tagged:
-    return task.examples(part, tagger=key.tagger, labels=key.labels, seed=key.seed)
+def example_table(taggers: Taggers) -> pd.DataFrame:
+    """Annotate one sentence of the shared test part with the tags of all tasks (thesis chapter 4, table 1).
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each token, a column for each task. Tags that the text does not bring are those that the
+        first input tagger answers; their columns are marked with `*`.
+    """
+    text = taggers.shared
+    part = text.test
+    lengths = np.diff(part.sentences)
+    unknown = np.add.reduceat(part.ids == 0, part.sentences[:-1])
+    letters = np.array([word.isalpha() for word in text.corpus.words])[text.corpus.tokens[part.source]]
+    others = np.add.reduceat(~letters, part.sentences[:-1], dtype=np.int64)
+    (fit,) = np.nonzero((lengths >= 8) & (lengths <= 10) & (unknown == 0) & (others <= 1))
+    if not len(fit):
+        fit = np.flatnonzero(lengths == lengths.min())
+    begin, end = part.sentences[fit[0]], part.sentences[fit[0] + 1]
+    columns = {"token": [text.corpus.words[code] for code in text.corpus.tokens[part.source[begin:end]]]}
+    for name, task in taggers.tasks.items():
+        if task.text is text:
+            columns[name] = [task.tags.values[code] for code in task.tags.codes[part.source[begin:end]]]
+        else:
+            tagger = next(key for key in taggers.runs if key[:3] == (name, "input", "true"))
+            answers = activations.answers(taggers.model(tagger), part.ids[begin:end])
+            columns[f"{name} *"] = [task.classes[answer] for answer in answers]
+    return pd.DataFrame(columns)
+
+
+def source_table(taggers: Taggers) -> pd.DataFrame:
+    """Say of each task where its tags come from in this run, and how to get what is absent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each of `tasks.NAMES`: `task`, `tags`, `text`, as text.
+    """
+    rows = []
+    for name, (tags, home, remedy) in _ORIGINS.items():
+        if name not in taggers.tasks:
+            rows.append((name, tags, f"absent, so left out. {remedy}"))
+            continue
+        text = taggers.tasks[name].text.corpus.name
+        if home in (text, None):
+            rows.append((name, tags, text))
+        else:
+            rows.append((name, "spaCy's Penn tags instead", f"{text}. {home} is absent. {remedy}"))
+    return pd.DataFrame(rows, columns=["task", "tags", "text"])

@@ -6,7 +6,7 @@ figures 8 to 11). The language model and the taggers of one seed are compared wi
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -14,29 +14,57 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int32
+from jaxtyping import Int
 
-from lmdynamics.ground.grid import cached
+from lmdynamics.ground import grid
 from lmdynamics.ground.progress import Progress
 from lmdynamics.measures import similarity
 from lmdynamics.measures.moments import JointMoments, Pair
 from lmdynamics.models.recurrent import RecurrentModel
+from lmdynamics.models.runs import Run
 from lmdynamics.observe import activations
-from lmthesis.chapter_4 import layers as similarity_study
+from lmthesis.chapter_4 import layers
 from lmthesis.chapter_4.taggers import Key, Taggers
-from lmthesis.language_models import parallel
 
 BESIDE = {"e": "e", "h1": "h1", "h2": "h1"}
 """The tagger's layer that each layer of a language model is compared with."""
 MEASURES = ("svcca", "svcca_singular_values", "pwcca", "cka", "rsa")
 """Columns of a trajectory: SVCCA under both of its rules, PWCCA, linear CKA, RSA. All but the last come from
-moments alone, and stand in the tables of `studies.similarity` too."""
+moments alone, and stand in the tables of `layers` too."""
 RSA_TOKENS = 500
 """Tokens drawn for RSA, which compares each two of them."""
 
 
-def trajectories(found: Taggers) -> pd.DataFrame:
+class Reading(NamedTuple):
+    """Tokens on which language models are compared with some taggers."""
+
+    corpus: str
+    """Its name."""
+    ids: Int[np.ndarray, " tokens"]
+    tasks: tuple[str, ...]
+    """Whose taggers."""
+    own: tuple[str, ...]
+    """Those among them whose taggers were trained on this corpus."""
+    shared: bool
+    """Whether all taggers are compared on these tokens."""
+
+
+class Trained(NamedTuple):
+    """A run up to an epoch; on disk it may hold more."""
+
+    run: Run
+    epochs: int
+
+
+def trajectory_table(taggers: Taggers, compared_tokens: int | None) -> pd.DataFrame:
     """Return how alike language models and taggers are, after each epoch of the language model.
+
+    Parameters
+    ----------
+    taggers
+        Taggers, and language models.
+    compared_tokens
+        Spread over each test part, on which they are compared; None for all.
 
     Returns
     -------
@@ -50,44 +78,32 @@ def trajectories(found: Taggers) -> pd.DataFrame:
         `seconds` is what reading the measures took, `svcca_seconds` the first of them alone, and
         `observing_seconds` what running all models of a seed over a text and summing moments took.
     """
-    names = [*(run.folder.name for run in found.models.runs), *found.names]
-    seeds = [run.settings["seed"] for run in found.models.runs]
-
-    def compute() -> pd.DataFrame:
-        grid = product(_readings(found), seeds)
-        return pd.concat(parallel(_of_seed, ((found, *each) for each in grid)), ignore_index=True)
-
-    return cached(
-        "trajectories", [names, found.models.epochs, found.models.compared_tokens], compute, code=__name__
-    )
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """Tokens on which language models are compared with some taggers."""
-
-    corpus: str
-    ids: Int32[np.ndarray, " tokens"]
-    tasks: tuple[str, ...]
-    """Whose taggers."""
-    shared: bool
-    own: bool
-    """Whether taggers of a text of their own read that text here."""
+    models = taggers.models
+    jobs = []
+    for reading, run in product(_readings(taggers, compared_tokens), models.runs):
+        beside = {
+            key: Trained(tagger, taggers.epochs[key.task])
+            for key, tagger in taggers.runs.items()
+            if key.seed == run.settings["seed"] and key.task in reading.tasks
+        }
+        jobs.append((Trained(run, models.epochs), beside, reading))
+    return grid.table(trajectories, jobs)
 
 
-def _readings(found: Taggers) -> Iterator[_Reading]:
-    ids = found.models.compared(found.shared)
-    name = found.shared.corpus.name
-    yield _Reading(name, ids, tuple(found.tasks), shared=True, own=False)
-    for text in found.texts.values():
-        if text is not found.shared:
-            names = tuple(task.name for task in found.tasks.values() if task.text is text)
-            both = found.models.compared(text), ids
+def _readings(taggers: Taggers, compared_tokens: int | None) -> Iterator[Reading]:
+    shared = taggers.shared
+    ids, name = activations.spread(shared.test.ids, compared_tokens), shared.corpus.name
+    on_shared = tuple(task.name for task in taggers.tasks.values() if task.text is shared)
+    yield Reading(name, ids, tuple(taggers.tasks), on_shared, shared=True)
+    for text in taggers.texts.values():
+        if text is not shared:
+            names = tuple(task.name for task in taggers.tasks.values() if task.text is text)
+            both = activations.spread(text.test.ids, compared_tokens), ids
             tokens = min(map(len, both)) // activations.STREAMS * activations.STREAMS
             own, beside = (activations.spread(each, tokens) for each in both)
-            yield _Reading(text.corpus.name, own, names, shared=False, own=True)
+            yield Reading(text.corpus.name, own, names, names, shared=False)
             if tokens < len(ids):
-                yield _Reading(name, beside, names, shared=False, own=False)
+                yield Reading(name, beside, names, (), shared=False)
 
 
 class _Comparison(NamedTuple):
@@ -112,46 +128,55 @@ class _Seen:
     seconds: float
 
 
-def _of_seed(found: Taggers, reading: _Reading, seed: int) -> pd.DataFrame:
-    """All comparisons of one seed on some tokens."""
-    run, last = found.models.of_seed(seed), found.models.epochs
-    keys = [key for key in found.runs if key.seed == seed and key.task in reading.tasks]
-    layers = run.model(0).layers
-    comparisons = [_Comparison(*each) for each in product(keys, range(last + 1), layers)]
+def trajectories(language_model: Trained, taggers: Mapping[Key, Trained], reading: Reading) -> pd.DataFrame:
+    """Return how alike one language model is to the taggers of its seed: rows of `trajectory_table`.
+
+    Parameters
+    ----------
+    language_model
+        From epoch 0 on.
+    taggers
+        As they are at their end.
+    reading
+        The tokens that all of them read.
+    """
+    run, last = language_model
+    seed, names = run.settings["seed"], run.model(0).layers
+    comparisons = [_Comparison(*each) for each in product(taggers, range(last + 1), names)]
     comparisons += [
         _Comparison(key, last, layer, permuted=True)
-        for key, layer in product(keys, layers)
+        for key, layer in product(taggers, names)
         if key.labels == "true"
     ]
     models = {epoch: run.model(epoch) for epoch in range(last + 1)}
-    tagged = {key: found.model(key) for key in keys}
-    seen = _seen(models, tagged, reading.ids, comparisons, seed)
+    trained = {key: tagger.run.model(tagger.epochs) for key, tagger in taggers.items()}
+    seen = _seen(models, trained, reading.ids, comparisons, seed)
     ranks = {view: similarity.ranked_distances(torch.cat(rows)) for view, rows in seen.drawn.items()}
     rows = []
     with Progress(
         f"measuring similarity on {reading.corpus}, seed {seed}", len(comparisons), unit="pairs"
     ) as progress:
         for comparison in comparisons:
-            measured = _measured(seen.moments, ranks, comparison)
+            key = comparison.key
             about = {
-                **comparison.key._asdict(),
-                "labels": "permuted" if comparison.permuted else comparison.key.labels,
+                **key._asdict(),
+                "labels": "permuted" if comparison.permuted else key.labels,
                 "epoch": comparison.epoch,
                 "layer": comparison.layer,
                 "corpus": reading.corpus,
                 "shared": reading.shared,
-                "own": reading.own or found.tasks[comparison.key.task].text is found.shared,
+                "own": key.task in reading.own,
                 "tokens": seen.moments.count,
             }
-            rows.append({**about, **measured, "observing_seconds": seen.seconds})
+            rows.append(about | _similarities(seen, ranks, comparison))
             progress.advance(1)
     return pd.DataFrame(rows)
 
 
 def _seen(
     models: dict[int, RecurrentModel],
-    tagged: dict[Key, RecurrentModel],
-    ids: np.ndarray,
+    taggers: dict[Key, RecurrentModel],
+    ids: Int[np.ndarray, " tokens"],
     comparisons: Iterable[_Comparison],
     seed: int,
 ) -> _Seen:
@@ -163,7 +188,7 @@ def _seen(
     chosen[np.random.default_rng(seed).permutation(len(ids))[:RSA_TOKENS]] = True
     shuffle = torch.Generator().manual_seed(seed)
     every = {f"at epoch {epoch}": model for epoch, model in models.items()}
-    every |= {f"of {key}": model for key, model in tagged.items()}
+    every |= {f"of {key}": model for key, model in taggers.items()}
     streams = {which: activations.blocks(model, ids) for which, model in every.items()}
     with Progress(f"running {len(streams)} models, seed {seed}", len(ids)) as progress:
         for blocks in zip(*streams.values(), strict=True):
@@ -185,10 +210,14 @@ def _seen(
     return seen
 
 
-def _measured(
-    moments: JointMoments, ranks: dict[str, np.ndarray], comparison: _Comparison
-) -> dict[str, float]:
+def _similarities(seen: _Seen, ranks: Mapping[str, np.ndarray], comparison: _Comparison) -> dict[str, float]:
+    """`MEASURES` of a comparison, and seconds."""
     begun = time.perf_counter()
     x, y = (ranks[view] for view in comparison.views)
-    measures = {**similarity_study.measured(moments[comparison.views]), "rsa": float(np.clip(x @ y, -1, 1))}
-    return {**measures, "seconds": time.perf_counter() - begun}
+    of_moments = layers.similarities(seen.moments[comparison.views])
+    return {
+        **of_moments,
+        "rsa": float(np.clip(x @ y, -1, 1)),
+        "seconds": time.perf_counter() - begun,
+        "observing_seconds": seen.seconds,
+    }

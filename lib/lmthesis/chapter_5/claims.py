@@ -28,8 +28,8 @@ def usual(table: pd.DataFrame) -> pd.DataFrame:
     return _at_last(under(table))
 
 
-def compared(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of those epochs for which every convention was measured."""
+def of_common_epochs(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of those epochs for which every convention was measured; all where there is no epoch."""
     if "epoch" not in table:
         return table
     of_epoch = table[["epoch", "bias", "interactions"]].drop_duplicates().groupby("epoch").size()
@@ -42,7 +42,8 @@ def slopes(strata: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     strata
-        Rows of `studies.syntax.tables`, to be grouped by all their columns up to `sequential`, and `classes`.
+        Rows of that table of `english.tables`, to be grouped by all their columns up to `sequential`, and
+        `classes`.
 
     Returns
     -------
@@ -51,14 +52,16 @@ def slopes(strata: pd.DataFrame) -> pd.DataFrame:
         their means, each weighted by its pairs, and `relative_slope`, a share of the mean of all these pairs.
     """
     by = [*strata.columns[: list(strata.columns).index("sequential") + 1], "classes"]
-    rows = []
-    for group, cells in strata[strata["pairs"] >= LEAST_PAIRS].groupby(by):
-        if len(cells) > 2:
-            slope, _ = np.polyfit(cells["syntactic"], cells["mean"], 1, w=np.sqrt(cells["pairs"]))
-            mean = np.average(cells["mean"], weights=cells["pairs"])
-            found = {"slope": slope, "relative_slope": slope / mean}
-            rows.append({**dict(zip(by, group, strict=True)), **found})
-    return pd.DataFrame(rows, columns=[*by, "slope", "relative_slope"])
+    cells = strata[strata["pairs"] >= LEAST_PAIRS]
+    cells = cells[cells.groupby(by)["pairs"].transform("size") > 2]
+    keys = [cells[name] for name in by]
+    share = cells["pairs"] / cells["pairs"].groupby(keys).transform("sum")
+    apart = cells["syntactic"] - (share * cells["syntactic"]).groupby(keys).transform("sum")
+    products, squares, means = (
+        (share * each).groupby(keys).sum() for each in (apart * cells["mean"], apart**2, cells["mean"])
+    )
+    slope = products / squares
+    return pd.DataFrame({"slope": slope, "relative_slope": slope / means}).reset_index()
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -87,8 +90,8 @@ def _falls_with_edges(classes: str) -> Callable[[pd.DataFrame], float]:
 
 
 def _clearer_apart(strata: pd.DataFrame) -> float:
-    found = [_relative_slopes(strata, classes) for classes in ("open", "closed", "mixed")]
-    return float(np.mean([-_rank_correlation(each.index.to_numpy(), each.to_numpy()) for each in found]))
+    slopes_of = [_relative_slopes(strata, classes) for classes in ("open", "closed", "mixed")]
+    return float(np.mean([-_rank_correlation(each.index.to_numpy(), each.to_numpy()) for each in slopes_of]))
 
 
 def _edges_with_all_else_equal(effects: pd.DataFrame) -> float:
@@ -98,21 +101,21 @@ def _edges_with_all_else_equal(effects: pd.DataFrame) -> float:
 
 def _frequency_says_little(correlations: pd.DataFrame) -> float:
     rows = usual(correlations)
-    found = rows[rows["feature"].str.startswith("frequency")].groupby("feature")[["correlation", "within"]]
-    return CLEAR - found.mean().abs().max().max()
+    raw = rows[rows["feature"].str.startswith("frequency")].groupby("feature")[["correlation", "within"]]
+    return CLEAR - raw.mean().abs().max().max()
 
 
 def _trees_beyond_neighbours(attachment: pd.DataFrame) -> float:
-    found = usual(attachment).groupby("weights")["found"].mean()
-    own = found[[name for name in found.index if name.startswith("interdependence")]].max()
-    return own - found["nearest neighbours"]
+    shares = usual(attachment).groupby("weights")["found"].mean()
+    own = shares[[name for name in shares.index if name.startswith("interdependence")]].max()
+    return own - shares["nearest neighbours"]
 
 
 def _trees_are_learnt(attachment: pd.DataFrame) -> float:
     rows = under(attachment)
     rows = rows[rows["weights"].str.contains("less its mean")]
-    found = rows.groupby("epoch")["found"].mean()
-    return found.iloc[-1] - found.iloc[0] if 0 in found.index and len(found) > 1 else np.nan
+    shares = rows.groupby("epoch")["found"].mean()
+    return shares.iloc[-1] - shares.iloc[0] if 0 in shares.index and len(shares) > 1 else np.nan
 
 
 def _of_domain(table: pd.DataFrame, domain: str) -> pd.DataFrame:
@@ -238,8 +241,7 @@ CLAIMS = Claims(
         tables=("strata",),
         margin=_falls_with_edges("open"),
         measured_as="fall of interdependence for each edge, as a share of the mean at the sequential "
-        "distance; "
-        f"mean over the distances with three strata of {LEAST_PAIRS} pairs or more",
+        f"distance; mean over the distances with three strata of {LEAST_PAIRS} pairs or more",
     ),
     interdependence_falls_with_edges_closed=Claim(
         statement="At the same sequential distance, words of closed classes are less interdependent the "
@@ -248,19 +250,16 @@ CLAIMS = Claims(
         tables=("strata",),
         margin=_falls_with_edges("closed"),
         measured_as="fall of interdependence for each edge, as a share of the mean at the sequential "
-        "distance; "
-        f"mean over the distances with three strata of {LEAST_PAIRS} pairs or more",
+        f"distance; mean over the distances with three strata of {LEAST_PAIRS} pairs or more",
     ),
     clearer_when_apart=Claim(
         statement="The farther apart two words are in the sequence, the more clearly interdependence falls "
-        "with "
-        "distance on the tree.",
+        "with distance on the tree.",
         source="thesis chapter 5, section 3.1 and figure 4",
         tables=("strata",),
         margin=_clearer_apart,
         measured_as="rank correlation with sequential distance of the fall for each edge, as a share of the "
-        "mean "
-        "there; mean over classes",
+        "mean there; mean over classes",
     ),
     frequency_says_little=Claim(
         statement="Raw word frequency is not clearly correlated with interdependence.",
@@ -268,8 +267,7 @@ CLAIMS = Claims(
         tables=("correlations",),
         margin=_frequency_says_little,
         measured_as=f"{CLEAR} less the greatest absolute correlation with the frequency of either word, over "
-        "all "
-        "pairs or within sequential distances",
+        "all pairs or within sequential distances",
     ),
     edges_count_with_all_else_equal=Claim(
         statement="Syntactic distance lowers interdependence with sequential distance, class and frequency "
@@ -293,8 +291,7 @@ CLAIMS = Claims(
         tables=("attachment",),
         margin=_trees_are_learnt,
         measured_as="share of edges found by interdependence less its mean at the distance, after the last "
-        "epoch "
-        "less untrained",
+        "epoch less untrained",
     ),
     familiar_sooner_in_domain=Claim(
         statement="A rule around familiar scaffolds is learnt sooner, tested on these scaffolds.",
@@ -302,12 +299,11 @@ CLAIMS = Claims(
         tables=("rule",),
         margin=_sooner_in_domain,
         measured_as=f"epochs until the probability of ω is {EXPECTED}, unfamiliar less familiar, mean over "
-        "lengths; "
-        "one more than there are where it never is",
+        "lengths; one more than there are where it never is",
     ),
     familiar_fails_out_of_domain=Claim(
-        statement="On random scaffolds, ω is expected less after a rule was learnt around familiar ones than "
-        "around unfamiliar ones.",
+        statement="On random scaffolds, ω is expected less after a rule was learnt around familiar ones "
+        "than around unfamiliar ones.",
         source="thesis chapter 5, section 4.3 and figure 7b",
         tables=("rule",),
         margin=_fails_out_of_domain,
@@ -321,15 +317,13 @@ CLAIMS = Claims(
         measured_as=f"{EXPECTED} less the greatest probability of ω, over epochs and lengths",
     ),
     familiar_scaffold_required=Claim(
-        statement="After a rule was learnt around familiar scaffolds, ω is expected less on random ones than "
-        "on "
-        "these, at every length.",
+        statement="After a rule was learnt around familiar scaffolds, ω is expected less on random ones "
+        "than on these, at every length.",
         source="thesis chapter 5, section 4.3 and figure 7",
         tables=("rule",),
         margin=_familiar_scaffold_required,
         measured_as="probability of ω on known less random scaffolds, after the last epoch, in the length "
-        "where "
-        "it is smallest",
+        "where it is smallest",
     ),
     alpha_alone_sooner=Claim(
         statement="By α alone, ω is expected sooner where scaffolds are familiar.",
@@ -337,8 +331,7 @@ CLAIMS = Claims(
         tables=("decomposed",),
         margin=_alpha_alone_sooner,
         measured_as=f"epochs until the probability of ω by α alone is {EXPECTED} on random scaffolds, "
-        "unfamiliar less "
-        "familiar, mean over lengths; one more than there are where it never is",
+        "unfamiliar less familiar, mean over lengths; one more than there are where it never is",
     ),
     alpha_suffices_when_unfamiliar=Claim(
         statement="Models of unfamiliar scaffolds expect ω with high probability by α alone.",
@@ -349,8 +342,7 @@ CLAIMS = Claims(
     ),
     familiar_leans_on_scaffold=Claim(
         statement="Models of familiar scaffolds expect ω more by the symbols of the scaffold, and gain more "
-        "by them "
-        "than models of unfamiliar ones.",
+        "by them than models of unfamiliar ones.",
         source="thesis chapter 5, section 4.3.1 and figure 9",
         tables=("consumed",),
         margin=_leans_on_scaffold,
@@ -377,9 +369,8 @@ CLAIMS = Claims(
         source="thesis chapter 5, appendix B and figure 11",
         tables=("decomposed",),
         margin=_longer_needs_more,
-        measured_as="probability of ω by α alone after the last epoch, shortest scaffolds less longest, mean "
-        "over the "
-        f"numbers of examples from which some length reaches {EXPECTED}",
+        measured_as="probability of ω by α alone after the last epoch, shortest scaffolds less longest, "
+        f"mean over the numbers of examples from which some length reaches {EXPECTED}",
     ),
     scaffold_alone_says_nothing=Claim(
         statement="By an unfamiliar scaffold alone, without α, ω is hardly expected, however often the rule "
@@ -388,8 +379,7 @@ CLAIMS = Claims(
         tables=("decomposed",),
         margin=_scaffold_says_nothing,
         measured_as=f"{EXPECTED} less the greatest probability of ω by the scaffold alone, over lengths and "
-        "numbers of "
-        "examples, after the last epoch",
+        "numbers of examples, after the last epoch",
     ),
     familiar_smaller_gradients=Claim(
         statement="Smaller gradients flow through familiar scaffolds, on average over training.",
@@ -404,9 +394,8 @@ CLAIMS = Claims(
         source="thesis chapter 5, appendix C and figure 12",
         tables=("gradients",),
         margin=_smaller_gradients_at_last,
-        measured_as="share by which the gradient within familiar scaffolds is smaller, after the last epoch, "
-        "mean "
-        "over offsets and lengths",
+        measured_as="share by which the gradient within familiar scaffolds is smaller, after the last "
+        "epoch, mean over offsets and lengths",
     ),
 )
 """By name."""

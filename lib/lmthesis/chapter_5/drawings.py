@@ -1,68 +1,21 @@
-"""Drawings that explain: no data but made-up or sampled text."""
+"""Drawings of chapter 5 that explain, and hold no data."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
 from matplotlib.axes import Axes
+from matplotlib.patches import Polygon
 
 from lmdynamics import plots
 from lmdynamics.observe.decomposition import linearised
-from lmdynamics.text.synthetic import Language
 
-RULE, SCAFFOLD, PHRASE, PLAIN = "#c0392b", "#2e8b57", "#a9d5bd", "#e8e8e8"
-"""Colours of α and ω, of a scaffold, of a phrase outside the rule, and of single random symbols."""
-
+RULE, SCAFFOLD = "#c0392b", "#2e8b57"
+"""Colours of α and ω, or what stands for them, and of the scaffold between them."""
 PARTS = {"gate": "#808080", "relevant": RULE, "irrelevant": "#0072b2", "bias": "#cc9922"}
 """Colour of a gate and of its parts."""
 _RELEVANT = torch.linspace(-6, 6, 121, dtype=torch.float64)
-
-
-def samples(languages: Mapping[str, Language], axes: Iterable[Axes], *, symbols: int = 16) -> list[Axes]:
-    """Draw stretches of the training part and test cases of languages (thesis chapter 5, figure 6).
-
-    Parameters
-    ----------
-    languages
-        Two, by name.
-    axes
-        Four: one for the training part of each, then out-domain and in-domain test cases of the first.
-    symbols
-        How many to a row.
-    """
-    axes = list(axes)
-    for (name, language), ax in zip(languages.items(), axes[:2], strict=True):
-        text, length = language.text(), language.settings.length
-        kinds = np.zeros(len(text.ids), int)
-        for places, kind in ((text.alone, 1), (text.openings + 1, 2)):
-            kinds[(places[:, None] + np.arange(length)).ravel()] = kind
-        kinds[text.openings] = kinds[text.openings + length + 1] = 3
-        starts = text.openings[np.linspace(3, len(text.openings) - 4, 3).astype(int)] - 4
-        rows = [slice(max(0, start), max(0, start) + symbols) for start in starts]
-        _draw(ax, language, [text.ids[row] for row in rows], [kinds[row] for row in rows])
-        ax.set_title(f"{name}: training part", loc="left", fontsize="medium")
-    first = next(iter(languages.values()))
-    for domain, ax in zip(("out", "in"), axes[2:], strict=True):
-        cases = first.cases(domain, 3)[:, -symbols:]
-        kinds = np.where(cases >= first.settings.alpha, 3, 0)
-        kinds[:, -first.settings.length - 1 : -1] = 2
-        _draw(ax, first, list(cases), list(kinds))
-        ax.set_title(f"test cases, {domain}-domain", loc="left", fontsize="medium")
-    return axes
-
-
-def _draw(ax: Axes, language: Language, texts: list[np.ndarray], kinds: list[np.ndarray]) -> None:
-    words = language.settings.words
-    for row, (ids, of_ids) in enumerate(zip(texts, kinds, strict=True)):
-        for place, (symbol, kind) in enumerate(zip(ids, of_ids, strict=True)):
-            colour = (PLAIN, PHRASE, SCAFFOLD, RULE)[kind]
-            ax.text(
-                place, -row, words[symbol].removeprefix("s"), ha="center", va="center", fontsize=8,
-                color="white" if kind > 1 else "#222222", bbox={"facecolor": colour, "edgecolor": "none"},
-            )  # fmt: skip
-    ax.set(xlim=(-0.8, len(texts[0]) - 0.2), ylim=(-len(texts) + 0.4, 0.6))
-    ax.axis("off")
 
 
 def decomposition(ax: Axes) -> Axes:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmthesis import findings as claims
-from lmthesis.chapter_4 import claims as chapter_4
-from lmthesis.chapter_5 import claims as chapter_5
-from lmthesis.chapter_6 import claims as chapter_6
+from lmdynamics.claims import decide
+from lmthesis import findings
+from lmthesis.chapter_6 import page, words
+from lmthesis.chapter_6.claims import CLAIMS
 
 SEEDS, LAST, CONTROL, RESCALED = range(3), 4, 2, 2
 EPOCHS = range(LAST + 1)
@@ -80,16 +80,9 @@ def made(sign, *, noise=0.0005, seed=0, seeds=SEEDS):
             for (model, epoch), seed in product(models, seeds)
             for place in places
         ),
-        "words": table(
-            {
-                "seed": seed,
-                "epoch": epoch,
-                "side": side,
-                "word": word,
-                "tokens": (100, 100_000, 50_000, 10)[word],
-                "gradient h2": 0.3 + 0.05 * epoch * (sign if side == "target" and word in (1, 2) else -sign),
-            }
-            for seed, epoch, side, word in product(seeds, EPOCHS, ("target", "input"), range(4))
+        "frequent": table(
+            {"seed": seed, "epoch": epoch, "words": 2, "mean": 0.2 + 0.05 * sign * epoch}
+            for seed, epoch in product(seeds, EPOCHS)
         ),
         "log": pd.DataFrame(
             {"seed": seed, "epoch": epoch, "rescaled": epoch in (RESCALED, LAST)}
@@ -159,11 +152,11 @@ def decided(request):
 
 @pytest.fixture(scope="module")
 def under(showing):
-    return claims.under_sparsities(showing["rho"])
+    return page.under_sparsities(showing["rho"])
 
 
-def outcomes(tables, names=chapter_6.CLAIMS):
-    return {name: claims.verdict(name, tables).outcome for name in names}
+def outcomes(tables, names=CLAIMS):
+    return {name: decide(CLAIMS[name], tables).outcome for name in names}
 
 
 def without(tables, query):
@@ -171,10 +164,10 @@ def without(tables, query):
     return {**tables, "rho": tables["rho"].query(f"not ({query})")}
 
 
-@pytest.mark.parametrize("name", chapter_6.CLAIMS)
+@pytest.mark.parametrize("name", CLAIMS)
 def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_opposite_against(name, decided):
     tables, outcome = decided
-    assert claims.verdict(name, tables).outcome == outcome
+    assert decide(CLAIMS[name], tables).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -214,8 +207,8 @@ def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_oppo
     }.items(),
 )
 def test_the_margin_of_each_finding_is_what_it_says(name, margin, showing):
-    assert claims.verdict(name, showing).margin == pytest.approx(margin)
-    assert claims.verdict(name, showing).seeds == 3
+    assert decide(CLAIMS[name], showing).margin == pytest.approx(margin)
+    assert decide(CLAIMS[name], showing).seeds == 3
 
 
 def test_a_single_seed_leaves_every_finding_open(showing):
@@ -231,7 +224,7 @@ def test_seeds_that_contradict_one_another_leave_every_finding_open():
 
 def test_noise_alone_leaves_most_findings_open_as_often_as_it_should():
     # those whose margin is around 0 where nothing correlates, neither a level of its own nor an extreme
-    fair = set(chapter_6.CLAIMS) - {
+    fair = set(CLAIMS) - {
         *("top_gradient_alone", "top_activations_flat", "gradients_ignore_input", "not_by_size"),
         *("more_than_untrained", "at_other_widths", "more_than_half_help", "layers_against"),
         *("gradient_clearly_sparser", "frequent_targets_dispersed", "more_than_half_help_below"),
@@ -243,7 +236,7 @@ def test_noise_alone_leaves_most_findings_open_as_often_as_it_should():
         rng = np.random.default_rng(seed)
         tables = dict(few)
         for name, column in (
-            *(("rho", "correlation"), ("rho", "mean"), ("words", "gradient h2")),
+            *(("rho", "correlation"), ("rho", "mean"), ("frequent", "mean")),
             *(("noise", "correlation"), ("concentration", "correlation")),
             *(("class_effects", "coefficient"), ("levels", "mean")),
         ):
@@ -294,7 +287,7 @@ def test_a_rescaling_after_the_last_epoch_has_nothing_after_it(showing):
     late = showing["log"].assign(rescaled=showing["log"]["epoch"] == LAST)
     never = showing["log"].assign(rescaled=False)
     for log in (late, never):
-        found = claims.verdict("up_after_rescaling", {**showing, "log": log})
+        found = decide(CLAIMS["up_after_rescaling"], {**showing, "log": log})
         assert (found.outcome, found.seeds) == ("not tested", 0)
         assert "nothing in this run" in found.numbers
 
@@ -302,17 +295,16 @@ def test_a_rescaling_after_the_last_epoch_has_nothing_after_it(showing):
 def test_each_seed_counts_from_its_own_first_rescaling(showing):
     log = showing["log"]
     own = (log["seed"] + 1 == log["epoch"]) & (log["seed"] > 0)  # after epoch 2, epoch 3; never in the first
-    found = claims.verdict("up_after_rescaling", {**showing, "log": log.assign(rescaled=own)})
+    found = decide(CLAIMS["up_after_rescaling"], {**showing, "log": log.assign(rescaled=own)})
     # per epoch: 0.15 of e after epoch 2, less 0.1 before it; 0.15 after epoch 3, less 0.25 / 2 before it
     assert found.margin == pytest.approx((0.05 + 0.025) / 2 / 3)
     assert found.seeds == 2
 
 
 def test_without_frequent_words_or_tokens_enough_there_is_nothing_to_tell_of_them(showing):
-    rare = showing["words"][showing["words"]["word"] == 0]
     few = showing["noise"][showing["noise"]["least"] == 1]
     rising = showing["steps"][showing["steps"]["change"] > 0]
-    tables = {**showing, "words": rare, "noise": few, "steps": rising}
+    tables = {**showing, "frequent": showing["frequent"].query("epoch < 2"), "noise": few, "steps": rising}
     names = ("gradient_sparser_with_training", "not_by_noise", "stronger_among_frequent", "layers_against")
     assert set(outcomes(tables, names).values()) == {"not tested"}
 
@@ -320,32 +312,12 @@ def test_without_frequent_words_or_tokens_enough_there_is_nothing_to_tell_of_the
 # Overviews
 
 
-def test_tables_of_this_chapter_decide_all_its_findings_and_no_others(showing):
-    statements = [claim.statement for claim in chapter_6.CLAIMS.values()]
-    assert claims.overview(showing)["finding"].tolist() == statements
-    page = claims.listed(showing).to_html()
-    assert page.count("<small>") == len(statements)
-    assert page.count(">holds<") == len(statements)
-
-
-def test_a_tally_counts_the_verdicts_of_each_chapter(showing):
-    named = {**showing, "words": showing["words"].query("word == 0")}
-    found = claims.tallied({"one": showing, "two": named, "none": {}})
-    every = len(chapter_6.CLAIMS)
-    assert found.columns.tolist() == ["holds", "does not hold", "open", "not tested"]
-    assert found.loc["one"].tolist() == [every, 0, 0, 0]
-    assert found.loc["two"].tolist() == [every - 1, 0, 0, 1]
-    assert found.loc["none"].tolist() == [0, 0, 0, 0]
-
-
-def test_tables_of_other_chapters_decide_none_of_these():
-    def names(chapter):
-        return {name for claim in chapter.CLAIMS.values() for name in claim.tables}
-
-    for other in (chapter_4, chapter_5):
-        assert not names(chapter_6) & names(other)
-    others = {name: pd.DataFrame() for name in ("excluded", "vocabulary", "undefined")}
-    assert claims.overview(others).empty
+def test_tables_of_this_chapter_decide_all_its_findings(showing):
+    table = CLAIMS.verdict_table(showing)
+    assert table["finding"].tolist() == [claim.statement for claim in CLAIMS.values()]
+    assert set(table["verdict"]) == {"holds"}
+    shown = findings.styled(table).to_html()
+    assert shown.count("<small>") == shown.count(">holds<") == len(CLAIMS)
 
 
 def test_words_are_frequent_by_their_share_of_all_tokens_and_the_unknown_one_is_left_out():
@@ -356,13 +328,13 @@ def test_words_are_frequent_by_their_share_of_all_tokens_and_the_unknown_one_is_
         for side, times in (("target", 1), ("input", 9))
         for word, number in tokens.items()
     ]
-    found = chapter_6.frequent(pd.DataFrame(rows))
+    found = words.frequent(pd.DataFrame(rows))
     assert found["word"].tolist() == [1, 2, 3]
     assert set(found["side"]) == {"target"}
     for rest, kept in ((1 / limit - 1.01, [3]), (1 / limit - 0.99, [])):
         few = pd.DataFrame(rows).query("side == 'target' and word in (0, 3)")
         few = few.assign(tokens=few["tokens"].astype(float).where(few["word"] > 0, rest))
-        assert chapter_6.frequent(few)["word"].tolist() == kept
+        assert words.frequent(few)["word"].tolist() == kept
 
 
 # Under other measures
@@ -373,10 +345,10 @@ def test_findings_are_also_decided_by_other_measures_and_correlations(under):
         *(("pearson", "chi"), ("pearson", "hoyer"), ("pearson", "gini"), ("pearson", "spare units")),
         *(("log", "chi"), ("spearman", "chi")),
     ]
-    of_rho = {name: claim for name, claim in chapter_6.CLAIMS.items() if claim.tables == ("rho",)}
+    of_rho = {name: claim for name, claim in CLAIMS.items() if claim.tables == ("rho",)}
     del of_rho["not_by_size"]  # which is about no sparsity
     assert under.index.tolist() == [claim.statement for claim in of_rho.values()]
-    logits = chapter_6.CLAIMS["not_by_logits"].statement
+    logits = CLAIMS["not_by_logits"].statement
     assert under.loc[logits].tolist() == [
         *("holds (+0.500)", "holds (+0.500)", "not tested", "not tested"),
         *("holds (+0.500)", "holds (+0.500)"),
@@ -398,14 +370,14 @@ def test_a_verdict_by_a_measure_heeds_the_rows_of_that_measure_alone(column, cha
         correlation=rho["correlation"].where(~own, -rho["correlation"]),
         mean=rho["mean"].where(~own, 0.6 - rho["mean"]),
     )
-    after = claims.under_sparsities(opposite)
+    after = page.under_sparsities(opposite)
     pd.testing.assert_frame_equal(under.drop(columns=[column]), after.drop(columns=[column]))
     for name, text in (
         ("gradient_sparser_with_frequency", "does not hold (-0.700)"),
         ("more_than_shuffled", "does not hold (-0.500)"),
         ("first_layer_first", "does not hold (-0.120)"),
     ):
-        assert after.loc[chapter_6.CLAIMS[name].statement, column] == text
+        assert after.loc[CLAIMS[name].statement, column] == text
 
 
 # What one number alone decides
@@ -416,7 +388,7 @@ def test_a_correlation_that_falls_less_than_another_does_not_go_on_rising(showin
     fall = table["group"].map(lambda group: 0.2 if group.startswith("open") else 0.4) * table["epoch"]
     falling = {**showing, "rho": table.assign(correlation=table["correlation"] - fall)}
     for name in ("open_classes_go_on", "open_classes_go_on_matched"):
-        assert claims.verdict(name, falling).margin == pytest.approx(0.3 - 0.6)
+        assert decide(CLAIMS[name], falling).margin == pytest.approx(0.3 - 0.6)
 
 
 @pytest.mark.parametrize("kind", ["activation", "gradient"])
@@ -424,7 +396,7 @@ def test_the_logits_are_one_of_the_other_layers(kind, showing):
     table = showing["rho"]
     logits = (table["layer"] == "logits") & (table["kind"] == kind) & (table["side"] == "target")
     high = {**showing, "rho": table.assign(correlation=table["correlation"].where(~logits, 0.8))}
-    assert claims.verdict("top_gradient_alone", high).margin == pytest.approx(0.7 - 0.8)
+    assert decide(CLAIMS["top_gradient_alone"], high).margin == pytest.approx(0.7 - 0.8)
 
 
 def test_moves_of_the_decoder_and_of_untrained_models_decide_nothing_below_and_after(showing):
@@ -432,10 +404,10 @@ def test_moves_of_the_decoder_and_of_untrained_models_decide_nothing_below_and_a
     left_out = (table["layer"] == "decoder") | (table["epoch"] == 0)
     changed = {**showing, "allocated": table.assign(helping=table["helping"].where(~left_out, 1000))}
     found = {
-        name: claims.verdict(name, changed).margin
+        name: decide(CLAIMS[name], changed).margin
         for name in ("more_than_half_help", "more_than_half_help_below")
     }
     assert found["more_than_half_help_below"] == pytest.approx(0.021)
     assert found["more_than_half_help"] > 0.2
     untrained = {**showing, "allocated": table[table["epoch"] == 0]}  # then there is nothing else
-    assert claims.verdict("more_than_half_help_below", untrained).margin == pytest.approx(0.021)
+    assert decide(CLAIMS["more_than_half_help_below"], untrained).margin == pytest.approx(0.021)

@@ -3,40 +3,46 @@
 from dataclasses import replace
 from itertools import combinations, product
 
+import joblib
 import networkx
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import never, one_after_another, only
+from conftest import never, only
 from scipy import stats
 
-from lmdynamics.ground import grid as tables_on_disk
+from lmdynamics.ground import grid
 from lmdynamics.measures import trees
 from lmdynamics.measures.pairs import CLASSES, FEATURES
 from lmdynamics.models import runs, training
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
-from lmdynamics.models.training import TrainingSettings
 from lmdynamics.observe import interdependence
 from lmdynamics.observe.decomposition import Convention
 from lmdynamics.text import corpora
 from lmdynamics.text.annotation import Column
 from lmdynamics.text.corpora import Corpus
 from lmdynamics.text.vocabulary import CorpusSettings, Vocabulary, prepare
-from lmthesis import scales as settings
-from lmthesis.chapter_5 import english as syntax
-from lmthesis.scales import EnglishSettings
+from lmthesis import language_models
+from lmthesis.chapter_5 import english, settings
+from lmthesis.language_models import LanguageModels
 
 EPOCHS = 1
 DISTANCE = 5
 POS = {"DET": 0, "NOUN": 1, "VERB": 2, "PUNCT": 3, "NUM": 4, "ADP": 5}
-ENGLISH = EnglishSettings(
-    corpus=CorpusSettings(min_count=1, drop_rare_sentences=False, shares=(0.5, 0.1, 0.4)),
-    model=ModelSettings(layers=1, units=8, dropout=0.0),
-    training=TrainingSettings(epochs=EPOCHS, batch=5, steps_back=10, learning_rate=5.0),
+TEXT = CorpusSettings(min_count=1, drop_rare_sentences=False, shares=(0.5, 0.1, 0.4))
+SCALE = settings.scale(
+    "smoke",
+    units=8,
+    dropout=0.0,
+    epochs=EPOCHS,
+    batch=5,
+    steps_back=10,
+    learning_rate=5.0,
     distance=DISTANCE,
+    seeds=(0, 1),
 )
-SCALE = replace(settings.SMOKE, english=ENGLISH, seeds=(0, 1))
+SCALE = replace(SCALE, tokens=None)
 
 
 def corpus(*sentences, name="made", fingerprint="0"):
@@ -78,15 +84,20 @@ def grown(number, *, seed=0, longest=12, shortest=1):
 
 
 def prepared(made):
-    return prepare(ENGLISH.corpus, corpus=made)
+    return prepare(TEXT, corpus=made)
 
 
-def bank_of(*sentences, distance=DISTANCE, tokens=None):
+def parsed_text_of(*sentences, distance=DISTANCE, tokens=None):
     """All sentences given, as a treebank, in words of their own."""
-    made, asked = corpus(*sentences), replace(ENGLISH, treebank="made", distance=distance, tokens=tokens)
+    made, asked = corpus(*sentences), replace(SCALE, treebank="made", distance=distance, tokens=tokens)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpora, "load", lambda name: made)
-        return syntax.sentences(prepared(made), asked)
+        return english.parsed_text(asked, prepared(made))
+
+
+def bank_of(*sentences, distance=DISTANCE):
+    """The same, as arrays."""
+    return parsed_text_of(*sentences, distance=distance).sentences
 
 
 def model_of(bank, *, seed=0, layers=1):
@@ -124,12 +135,10 @@ def made_up(bank, distance=DISTANCE, seed=0):
 def edges_of(bank):
     """The undirected edges between words that are no punctuation, as pairs of tokens."""
     above = np.repeat(bank.offsets[:-1], np.diff(bank.offsets)) + bank.heads
-    pos = bank.corpus.tags["pos"]
-    word = [pos.values[pos.codes[place]] != "PUNCT" for place in bank.source]
     return {
         (min(n, head), max(n, head))
         for n, head in enumerate(above.tolist())
-        if n != head and word[n] and word[head]
+        if n != head and bank.is_word[n] and bank.is_word[head]
     }
 
 
@@ -138,25 +147,31 @@ def of_kind(table):
 
 
 @pytest.fixture(scope="module")
-def kept(kept):
-    """A cache of its own, and all in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(syntax, "parallel", one_after_another)
-        for module in (runs, tables_on_disk):  # reading the code takes longer than running it
-            patch.setattr(module, "code_fingerprint", lambda code: "this code")
+def here(kept):
+    """A cache of its own, and all in this process, where shapes are checked."""
+    with joblib.parallel_config("sequential"):
         yield
 
 
-@pytest.fixture(scope="module")
-def english(kept):
-    text = prepared(corpus(*grown(120)))
-    trained = one_after_another(runs.train, syntax.jobs(SCALE, text))
-    return syntax.English(text, tuple(trained), ENGLISH)
+def trained(scale, text):
+    return LanguageModels(
+        text, tuple(grid.results(runs.train, language_models.jobs(scale, text))), scale.epochs
+    )
 
 
 @pytest.fixture(scope="module")
-def tables(english):
-    return syntax.tables(english)
+def models(here):
+    return trained(SCALE, prepared(corpus(*grown(120))))
+
+
+@pytest.fixture(scope="module")
+def parsed(models):
+    return english.parsed_text(SCALE, models.text)
+
+
+@pytest.fixture(scope="module")
+def tables(models, parsed):
+    return english.tables(models, parsed.sentences)
 
 
 # sentences
@@ -164,11 +179,11 @@ def tables(english):
 
 def test_without_a_treebank_sentences_are_those_of_the_test_part_in_the_models_own_words():
     text = prepared(corpus(*grown(60, shortest=2)))
-    bank = syntax.sentences(text, ENGLISH)
-    assert np.array_equal(bank.ids, text.test.ids)
-    assert np.array_equal(bank.source, text.test.source)
-    assert np.array_equal(bank.offsets, text.test.sentences)
-    assert bank.corpus is text.corpus
+    parsed = english.parsed_text(SCALE, text)
+    assert np.array_equal(parsed.sentences.ids, text.test.ids)
+    assert np.array_equal(parsed.source, text.test.source)
+    assert np.array_equal(parsed.sentences.offsets, text.test.sentences)
+    assert parsed.corpus is text.corpus
 
 
 def test_a_treebank_is_read_in_the_words_of_the_models(monkeypatch):
@@ -176,13 +191,15 @@ def test_a_treebank_is_read_in_the_words_of_the_models(monkeypatch):
     made = corpus("a/DET/1 cat/NOUN/2 sat/VERB/2 ./PUNCT/2", "the/DET/1 dog/NOUN/1", "sat/VERB/0")
     asked = []
     monkeypatch.setattr(corpora, "load", lambda name: asked.append(name) or made)
-    bank = syntax.sentences(text, replace(ENGLISH, treebank="trees"))
+    parsed = english.parsed_text(replace(SCALE, treebank="trees"), text)
+    bank = parsed.sentences
     assert asked == ["trees"]
     known = [text.vocabulary.words[id_] for id_ in bank.ids]
     assert known == ["<unk>", "cat", "sat", "<unk>", "the", "<unk>"]
-    assert [bank.words(0), bank.words(1)] == [["a", "cat", "sat", "."], ["the", "dog"]]
+    assert [parsed.words(0), parsed.words(1)] == [["a", "cat", "sat", "."], ["the", "dog"]]
     assert bank.heads.tolist() == [1, 2, 2, 2, 1, 1]
     assert bank.offsets.tolist() == [0, 4, 6]
+    assert bank.is_word.tolist() == [True, True, True, False, True, True]
     assert bank.edges.tolist()[:3] == [[1, 1, 1, 0, 1, 0], [2, 2, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0]]
 
 
@@ -195,35 +212,36 @@ def test_words_are_of_open_or_closed_classes_or_of_neither():
 
 def test_frequencies_are_those_of_the_training_part_and_one_for_words_that_are_not_there():
     made = corpus(*["the/DET/1 cat/NOUN/1"] * 6, "rare/ADJ/1 cat/NOUN/1", "new/ADJ/1 rare/ADJ/1 cat/NOUN/1")
-    text = prepare(replace(ENGLISH.corpus, min_count=2, shares=(0.5, 0.25, 0.25)), corpus=made)
+    text = prepare(replace(TEXT, min_count=2, shares=(0.5, 0.25, 0.25)), corpus=made)
     assert text.vocabulary.counts == (0, 4, 4)
     # tokens that were unknown in training are many; a word that is not known is still as rare as can be
     text = replace(text, vocabulary=Vocabulary(text.vocabulary.words, (50, 4, 4)))
-    bank = syntax.sentences(text, ENGLISH)
-    assert bank.words(0) + bank.words(1) == ["rare", "cat", "new", "rare", "cat"]
-    assert bank.frequencies.tolist() == [1, 4, 1, 1, 4]
+    parsed = english.parsed_text(SCALE, text)
+    assert parsed.words(0) + parsed.words(1) == ["rare", "cat", "new", "rare", "cat"]
+    assert parsed.sentences.frequencies.tolist() == [1, 4, 1, 1, 4]
 
 
 def test_a_sentence_of_one_word_has_no_pairs_and_is_left_out():
-    bank = bank_of(*["a/DET/1 cat/NOUN/1", "cat/NOUN/0", "a/DET/1 dog/NOUN/1", "dog/NOUN/0"] * 2)
-    assert np.diff(bank.offsets).tolist() == [2, 2, 2, 2]
-    assert bank.source.tolist() == [0, 1, 3, 4, 6, 7, 9, 10]
+    parsed = parsed_text_of(*["a/DET/1 cat/NOUN/1", "cat/NOUN/0", "a/DET/1 dog/NOUN/1", "dog/NOUN/0"] * 2)
+    assert np.diff(parsed.sentences.offsets).tolist() == [2, 2, 2, 2]
+    assert parsed.source.tolist() == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
 @pytest.mark.parametrize(
     ("tokens", "chosen"), [(None, range(11)), (33, range(11)), (99, range(11)), (9, [0, 5, 10]), (1, [0])]
 )
 def test_of_more_tokens_than_asked_for_whole_sentences_are_chosen_evenly(tokens, chosen):
-    bank = bank_of(*(f"w{n}/DET/1 x{n}/NOUN/1 y{n}/VERB/1" for n in range(11)), tokens=tokens)
+    parsed = parsed_text_of(*(f"w{n}/DET/1 x{n}/NOUN/1 y{n}/VERB/1" for n in range(11)), tokens=tokens)
+    bank = parsed.sentences
     assert np.diff(bank.offsets).tolist() == [3] * len(chosen)
-    assert [bank.words(n)[0] for n in range(len(chosen))] == [f"w{n}" for n in chosen]
-    assert bank.source.tolist() == [3 * n + place for n in chosen for place in range(3)]
+    assert [parsed.words(n)[0] for n in range(len(chosen))] == [f"w{n}" for n in chosen]
+    assert parsed.source.tolist() == [3 * n + place for n in chosen for place in range(3)]
     assert bank.heads.tolist() == [1] * len(bank.ids)
     assert bank.edges.shape == (DISTANCE, len(bank.ids))
 
 
 def test_sentences_of_any_length_hold_about_as_many_tokens_as_asked_for():
-    bank = bank_of(*grown(300, shortest=2), tokens=500)
+    bank = parsed_text_of(*grown(300, shortest=2), tokens=500).sentences
     assert len(bank.ids) == pytest.approx(500, rel=0.2)
     assert set(np.diff(bank.offsets).tolist()) == set(range(2, 13))
 
@@ -238,7 +256,7 @@ def test_a_corpus_without_trees_is_refused(missing, treebank, monkeypatch):
     with pytest.raises(
         ValueError, match=r"corpus 'plain' has no trees; choose 'ewt', or read it with annotate=True"
     ):
-        syntax.sentences(text, replace(ENGLISH, treebank=treebank))
+        english.parsed_text(replace(SCALE, treebank=treebank), text)
 
 
 # interdependences
@@ -247,10 +265,10 @@ def test_a_corpus_without_trees_is_refused(missing, treebank, monkeypatch):
 @pytest.mark.parametrize("room", [2_000, 30, 1])
 @pytest.mark.parametrize("convention", [Convention(), Convention(bias="irrelevant", interactions="relevant")])
 def test_interdependences_are_those_of_each_pair_of_each_sentence_alone(convention, room, monkeypatch):
-    monkeypatch.setattr(syntax, "_BLOCK", room)
+    monkeypatch.setattr(english, "_BLOCK", room)
     bank = bank_of(*grown(12, shortest=2))
     model = model_of(bank)
-    found = syntax.interdependences(model, bank, convention, DISTANCE)
+    found = english.interdependences(model, bank, convention, DISTANCE)
     expected = np.full_like(found, np.nan)
     for begin, end in zip(bank.offsets[:-1], bank.offsets[1:], strict=True):
         inputs = model.embedding(torch.from_numpy(bank.ids[begin:end]).long()[:, None]).detach()
@@ -268,16 +286,16 @@ def test_interdependences_are_those_of_each_pair_of_each_sentence_alone(conventi
 def test_pairs_may_be_asked_for_that_are_farther_apart_than_any_sentence_is_long():
     bank = bank_of(*grown(6, shortest=2, longest=4))
     model = model_of(bank, layers=2)
-    far, near = (syntax.interdependences(model, bank, Convention(), distance) for distance in (9, 3))
+    far, near = (english.interdependences(model, bank, Convention(), distance) for distance in (9, 3))
     np.testing.assert_array_equal(far[:3], near)
     assert np.isnan(far[3:]).all()
 
 
 @pytest.mark.parametrize("room", [1, 20, 100, 10**6])
 def test_blocks_hold_each_sentence_once_and_no_more_than_there_is_room_for(room, monkeypatch):
-    monkeypatch.setattr(syntax, "_BLOCK", room)
+    monkeypatch.setattr(english, "_BLOCK", room)
     lengths = np.random.default_rng(0).integers(1, 30, size=80)
-    blocks = list(syntax._blocks(lengths))
+    blocks = list(english._blocks(lengths))
     assert sorted(np.concatenate(blocks).tolist()) == list(range(80))
     assert all(len(block) == 1 or len(block) * lengths[block].max() <= room for block in blocks)
     assert len(blocks) == {1: 80, 10**6: 1}.get(room, len(blocks))
@@ -306,7 +324,7 @@ def counted(bank, values, distance=DISTANCE):
 
 @pytest.mark.parametrize("at_once", [100, 7, 1])
 def test_sums_are_over_all_pairs_but_those_with_a_word_of_neither_class(at_once, monkeypatch):
-    monkeypatch.setattr(syntax, "_SENTENCES", at_once)
+    monkeypatch.setattr(english, "_SENTENCES", at_once)
     bank = bank_of(*grown(40))
     values = made_up(bank)
     table = counted(bank, values)
@@ -314,7 +332,7 @@ def test_sums_are_over_all_pairs_but_those_with_a_word_of_neither_class(at_once,
     assert set(table["classes"]) == set(CLASSES)
     assert 0 < len(table) < np.isfinite(values).sum()
     expected = table.groupby(levels)["value"].agg(["count", "mean"]).reset_index()
-    found = syntax._sums(bank, values).means(*levels)
+    found = english._sums(bank, values).means(*levels)
     both = expected.merge(found, on=levels, suffixes=("_expected", ""))
     assert len(both) == len(found) == len(expected)
     assert both["pairs"].tolist() == both["count"].tolist()
@@ -323,7 +341,7 @@ def test_sums_are_over_all_pairs_but_those_with_a_word_of_neither_class(at_once,
 
 @pytest.mark.parametrize("at_once", [100, 7])
 def test_a_pair_brings_the_distances_classes_and_frequencies_of_its_two_words(at_once, monkeypatch):
-    monkeypatch.setattr(syntax, "_SENTENCES", at_once)
+    monkeypatch.setattr(english, "_SENTENCES", at_once)
     bank = bank_of(*grown(40))
     values = made_up(bank)
     table = counted(bank, values)
@@ -333,24 +351,24 @@ def test_a_pair_brings_the_distances_classes_and_frequencies_of_its_two_words(at
         *(np.log(left), np.log(right), left, right),
     ]
     expected = [stats.pearsonr(np.asarray(column, float), table["value"]).statistic for column in columns]
-    found = syntax._sums(bank, values).correlations()
+    found = english._sums(bank, values).correlations()
     np.testing.assert_allclose(found["correlation"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("at_once", [1_000, 7])
 def test_intervals_of_sums_are_over_sentences(at_once, monkeypatch):
-    monkeypatch.setattr(syntax, "_SENTENCES", at_once)
+    monkeypatch.setattr(english, "_SENTENCES", at_once)
     bank = bank_of(*["a/NOUN/1 b/NOUN/2 c/NOUN/2 d/NOUN/2"] * 200)
     of_sentence = np.random.default_rng(1).normal(size=200)
     values = made_up(bank) * 0 + np.repeat(of_sentence, 4).astype(np.float32)
-    found = syntax._sums(bank, values).means("sequential")
+    found = english._sums(bank, values).means("sequential")
     widths = (found["high"] - found["low"]) / (2 * 1.96 * of_sentence.std() / np.sqrt(200))
     assert widths.tolist() == pytest.approx([1, 1, 1], abs=0.2)
 
 
 def test_words_below_different_roots_of_a_sentence_have_no_distance_and_are_left_out():
     bank = bank_of(*["a/NOUN/0 b/NOUN/0 c/NOUN/2 d/NOUN/2"] * 3)
-    found = syntax._sums(bank, made_up(bank)).means("sequential", "syntactic")
+    found = english._sums(bank, made_up(bank)).means("sequential", "syntactic")
     assert found[["sequential", "syntactic", "pairs"]].to_numpy().tolist() == [[1, 1, 6]]
 
 
@@ -360,7 +378,7 @@ def test_values_for_a_known_pair_fall_into_its_stratum():
     values[:3, ::4] = [[1], [2], [100]]  # the–cat, the–sat, the–.
     values[:2, 1::4] = [[3], [100]]  # cat–sat, cat–.
     values[0, 2::4] = 100  # sat–.
-    found = syntax._sums(bank, values).means("sequential", "syntactic", "classes")
+    found = english._sums(bank, values).means("sequential", "syntactic", "classes")
     rows = found[["sequential", "syntactic", "classes", "pairs", "mean"]].to_numpy().tolist()
     assert rows == [[1, 1, "open", 3, 3.0], [1, 1, "mixed", 3, 1.0], [2, 2, "mixed", 3, 2.0]]
 
@@ -373,7 +391,7 @@ def test_values_that_are_highest_for_the_edges_of_the_tree_find_it_whole():
     values = made_up(bank, 12)
     for left, right in edges_of(bank):
         values[right - left - 1, left] += 1
-    found = syntax.attachment(bank, values).set_index("weights")
+    found = english.attachment(bank, values).set_index("weights")
     assert found.loc["interdependence"].tolist() == [1.0, 1.0, 1.0]
     assert found.loc["random", "found"] < 0.7
     assert found.loc["nearest neighbours", "found"] < 0.7
@@ -384,14 +402,14 @@ def test_values_that_are_lowest_for_the_edges_of_the_tree_find_least():
     values = made_up(bank, 12)
     for left, right in edges_of(bank):
         values[right - left - 1, left] -= 1
-    found = of_kind(syntax.attachment(bank, values))
+    found = of_kind(english.attachment(bank, values))
     assert found["interdependence"] < 0.5 * found["random"]
 
 
 def test_a_chain_is_the_tree_of_nearest_neighbours():
     chain = "a/DET/1 b/NOUN/2 c/VERB/2 d/ADP/2 e/NOUN/3 f/ADP/4"
     bank = bank_of(*[chain, "a/DET/0 b/NOUN/0 c/VERB/1"] * 5)
-    found = syntax.attachment(bank, made_up(bank)).set_index("weights")
+    found = english.attachment(bank, made_up(bank)).set_index("weights")
     assert found.loc["nearest neighbours"].tolist() == [1.0, 1.0, 1.0]
 
 
@@ -401,7 +419,7 @@ def test_where_interdependence_falls_with_distance_its_excess_over_the_mean_stil
     edges = edges_of(bank)
     for _, left, right in pairs_of(bank, 12):
         values[right - left - 1, left] = -10 * (right - left) + ((left, right) in edges)
-    found = of_kind(syntax.attachment(bank, values))
+    found = of_kind(english.attachment(bank, values))
     assert found["interdependence, less its mean at the distance"] == 1.0
     assert found["interdependence"] < 0.7
 
@@ -410,14 +428,13 @@ def test_where_interdependence_falls_with_distance_its_excess_over_the_mean_stil
 def test_trees_are_those_that_networkx_finds(distance):
     bank = bank_of(*grown(40), distance=distance)
     values = made_up(bank, distance)
-    pos = bank.corpus.tags["pos"]
     graph = networkx.Graph()
     for _, left, right in pairs_of(bank, distance):
-        if "PUNCT" not in [pos.values[pos.codes[bank.source[n]]] for n in (left, right)]:
+        if bank.is_word[[left, right]].all():
             graph.add_edge(left, right, weight=float(values[right - left - 1, left]))
     tree = {tuple(sorted(edge)) for edge in networkx.maximum_spanning_edges(graph, data=False)}
     edges = edges_of(bank)
-    found = of_kind(syntax.attachment(bank, values))
+    found = of_kind(english.attachment(bank, values))
     assert found["interdependence"] == pytest.approx(len(tree & edges) / len(edges))
 
 
@@ -429,7 +446,7 @@ def test_punctuation_is_in_no_tree():
     for begin in bank.offsets[:-1]:
         values[0, begin] = values[1, begin + 1] = 1  # a–b, b–c
         values[:2, begin + 2] = values[0, begin + 1] = values[1, begin] = 9  # the comma with all
-    found = syntax.attachment(bank, values).set_index("weights")["found"]
+    found = english.attachment(bank, values).set_index("weights")["found"]
     assert found["interdependence"] == 1.0
     assert found["nearest neighbours"] == 1.0
 
@@ -438,7 +455,7 @@ def test_edges_longer_than_was_measured_are_not_found():
     bank = bank_of(*["a/VERB/0 b/NOUN/0 c/NOUN/0 d/NOUN/0 e/NOUN/0"] * 3, distance=2)
     values = made_up(bank, 2) / 10
     values[:, bank.offsets[:-1]] = 1
-    found = syntax.attachment(bank, values).set_index("weights").loc["interdependence"]
+    found = english.attachment(bank, values).set_index("weights").loc["interdependence"]
     assert found.tolist() == [0.5, 0.5, 0.5]
 
 
@@ -450,7 +467,7 @@ def test_the_interval_of_attachment_is_over_sentences():
     some = firsts[::4]
     values[1:3, some] = 0
     values[0, some + 1] = values[0, some + 2] = 1  # one of three
-    found = syntax.attachment(bank, values).set_index("weights").loc["interdependence"]
+    found = english.attachment(bank, values).set_index("weights").loc["interdependence"]
     mean, spread = 0.75 + 0.25 / 3, 2 / 3 * np.sqrt(0.25 * 0.75 / 400)
     assert found["found"] == pytest.approx(mean)
     # over edges, as if they had nothing to do with each other, the ends would be 1.46 times the spread away
@@ -461,22 +478,10 @@ def test_the_interval_of_attachment_is_over_sentences():
 def test_no_sentence_need_be_as_long_as_the_longest_distance():
     bank = bank_of(*grown(20, longest=5), distance=12)
     values, short = made_up(bank, 12), made_up(bank, 4)
-    assert of_kind(syntax.attachment(bank, values)) == of_kind(syntax.attachment(bank, short))
+    assert of_kind(english.attachment(bank, values)) == of_kind(english.attachment(bank, short))
 
 
 # tables
-
-
-def test_the_models_of_english_are_the_scales_own(english):
-    text = english.text
-    (one, other), scale = syntax.jobs(SCALE, text), syntax.as_scale(SCALE)
-    assert (one[0].seed, other[0].seed) == (0, 1)
-    assert (one[0].model, one[0].training, one[0].words) == (
-        *(ENGLISH.model, ENGLISH.training),
-        text.vocabulary.words,
-    )
-    assert np.array_equal(one[1].train.inputs, text.train.ids[:-1])
-    assert (scale.corpus, scale.seeds) == (ENGLISH.corpus, SCALE.seeds)
 
 
 def test_every_convention_is_there_after_the_last_epoch_and_the_thesis_own_after_each(tables):
@@ -495,7 +500,7 @@ def test_every_convention_is_there_after_the_last_epoch_and_the_thesis_own_after
         assert set(table[about].itertuples(index=False, name=None)) == wanted
 
 
-def test_each_table_has_a_row_for_each_of_what_it_is_about(tables, english):
+def test_each_table_has_a_row_for_each_of_what_it_is_about(tables, parsed):
     about = ["seed", "epoch", "bias", "interactions"]
     kinds = {
         "by_distance": ("sequential", list(range(1, DISTANCE + 1))),
@@ -515,7 +520,7 @@ def test_each_table_has_a_row_for_each_of_what_it_is_about(tables, english):
     of_stratum = tables["strata"].groupby([*about, "sequential"])["pairs"].sum()
     by_distance = tables["by_distance"].set_index([*about, "sequential"])["pairs"]
     assert (of_stratum == by_distance[of_stratum.index]).all()
-    bank = english.sentences
+    bank = parsed.sentences
     assert by_distance.groupby(about).sum().unique().tolist() == [len(counted(bank, made_up(bank)))]
 
 
@@ -523,17 +528,16 @@ def test_each_table_has_a_row_for_each_of_what_it_is_about(tables, english):
     ("seed", "epoch", "convention"),
     [(0, 0, Convention()), (1, EPOCHS, Convention()), (1, EPOCHS, Convention(interactions="source"))],
 )
-def test_tables_hold_what_the_model_of_their_row_gives(tables, english, seed, epoch, convention):
-    bank = english.sentences
-    (run,) = (run for run in english.runs if run.settings["seed"] == seed)
-    values = syntax.interdependences(run.model(epoch), bank, convention, DISTANCE)
-    sums = syntax._sums(bank, values)
+def test_tables_hold_what_the_model_of_their_row_gives(tables, models, parsed, seed, epoch, convention):
+    bank = parsed.sentences
+    values = english.interdependences(models.of_seed(seed).model(epoch), bank, convention, DISTANCE)
+    sums = english._sums(bank, values)
     expected = {
         "strata": sums.means("sequential", "syntactic", "classes"),
         "by_distance": sums.means("sequential"),
         "effects": sums.coefficients(*FEATURES[:5]),
         "correlations": sums.correlations(),
-        "attachment": syntax.attachment(bank, values),
+        "attachment": english.attachment(bank, values),
     }
     for name, table in expected.items():
         rows = only(
@@ -550,38 +554,41 @@ def test_conventions_seeds_and_epochs_differ(tables):
     assert first["mean"].round(6).nunique() == len(first)
 
 
-def test_a_second_call_trains_and_measures_nothing(english, tables, monkeypatch):
-    shown = syntax.shown(english)
-    monkeypatch.setattr(training, "epochs", never)
-    monkeypatch.setattr(syntax, "parallel", never)
-    monkeypatch.setattr(interdependence, "pairwise", never)
-    trained = one_after_another(runs.train, syntax.jobs(SCALE, english.text))
-    again = syntax.English(english.text, tuple(trained), ENGLISH)
-    for name, table in syntax.tables(again).items():
+def test_a_second_call_trains_and_measures_nothing(models, parsed, tables, monkeypatch):
+    shown = english.shown(models, parsed)
+    monkeypatch.setattr(training, "_train_epoch", never)
+    monkeypatch.setattr(grid, "_keep", never)
+    again = trained(SCALE, models.text)
+    for name, table in english.tables(again, parsed.sentences).items():
         pd.testing.assert_frame_equal(table, tables[name])
-    pd.testing.assert_frame_equal(syntax.shown(again), shown)
+    pd.testing.assert_frame_equal(english.shown(again, parsed), shown)
 
 
-def test_a_table_that_is_lost_is_made_again_the_same(english, tables, tmp_path, monkeypatch):
+def test_a_job_that_is_lost_is_done_again_the_same(models, parsed, tables, monkeypatch, tmp_path):
     monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path))
-    one = replace(english, runs=english.runs[1:])
-    made = syntax.tables(one)
-    (path,) = (tmp_path / "tables").glob("effects-*.parquet")
-    path.unlink()
-    pd.testing.assert_frame_equal(syntax.tables(one)["effects"], made["effects"])
-    pd.testing.assert_frame_equal(made["strata"], only(tables["strata"], seed=1).reset_index(drop=True))
+    one = replace(models, runs=models.runs[1:])
+    made, kept = english.tables(one, parsed.sentences), tmp_path / "tables"
+    homes = [path for path in kept.iterdir() if path.is_dir()]
+    assert len(homes) == EPOCHS + len(Convention.all())
+    homes[0].rename(tmp_path / "lost")
+    again = english.tables(one, parsed.sentences)
+    assert {path for path in kept.iterdir() if path.is_dir()} == set(homes)
+    for name, table in made.items():
+        pd.testing.assert_frame_equal(again[name], table)
+        pd.testing.assert_frame_equal(table, only(tables[name], seed=1).reset_index(drop=True))
 
 
-def test_other_trees_of_a_treebank_of_the_same_name_are_measured_anew(english, monkeypatch):
-    one = replace(english, runs=english.runs[:1], settings=replace(ENGLISH, treebank="trees"))
+def test_other_trees_of_a_treebank_of_the_same_name_are_measured_anew(models, monkeypatch):
+    one, scale = replace(models, runs=models.runs[:1]), replace(SCALE, treebank="trees")
     star, chain = [0] * 9, [0, *range(8)]
     found, heads = [], []
     for name, tree in (("star", star), ("chain", chain)):
         made = corpus(*[" ".join(f"noun1/NOUN/{head}" for head in tree)] * 3, fingerprint=name)
         monkeypatch.setattr(corpora, "load", lambda name, made=made: made)
-        attached = syntax.tables(one)["attachment"]
+        parsed = english.parsed_text(scale, models.text)
+        attached = english.tables(one, parsed.sentences)["attachment"]
         found.append(only(attached, weights="nearest neighbours")["found"].unique().tolist())
-        heads.append(syntax.shown(one).query("sentence == 0 and left == 0")["right_head"].tolist())
+        heads.append(english.shown(one, parsed).query("sentence == 0 and left == 0")["right_head"].tolist())
     assert found == [[1 / 8], [1.0]]
     assert heads == [star[1:], chain[1:]]
 
@@ -589,25 +596,25 @@ def test_other_trees_of_a_treebank_of_the_same_name_are_measured_anew(english, m
 # shown
 
 
-def test_all_pairs_of_each_sentence_that_is_shown_are_there(english):
-    bank, table = english.sentences, syntax.shown(english)
+def test_all_pairs_of_each_sentence_that_is_shown_are_there(models, parsed):
+    bank, table = parsed.sentences, english.shown(models, parsed)
     lengths = np.diff(bank.offsets)
     fit = np.flatnonzero(lengths >= 8)
-    assert len(fit) > syntax.SHOWN
-    assert table["sentence"].nunique() == syntax.SHOWN
+    assert len(fit) > english.SHOWN
+    assert table["sentence"].nunique() == english.SHOWN
     assert {fit[0], fit[-1]} <= set(table["sentence"]) <= set(fit)
     for n, rows in table.groupby("sentence"):
         pairs = list(zip(rows["left"], rows["right"], strict=True))
         assert pairs == list(combinations(range(lengths[n]), 2))
-        words, heads = bank.words(n), bank.heads[bank.offsets[n] : bank.offsets[n + 1]]
+        words, heads = parsed.words(n), bank.heads[bank.offsets[n] : bank.offsets[n + 1]]
         for side in ("left", "right"):
             assert rows[f"{side}_word"].tolist() == [words[place] for place in rows[side]]
             assert rows[f"{side}_head"].tolist() == heads[rows[side]].tolist()
 
 
-def test_what_is_shown_is_the_interdependence_of_the_first_model_after_the_last_epoch(english):
-    bank, table = english.sentences, syntax.shown(english)
-    model = english.runs[0].model(EPOCHS)
+def test_what_is_shown_is_the_interdependence_of_the_first_model_after_the_last_epoch(models, parsed):
+    bank, table = parsed.sentences, english.shown(models, parsed)
+    model = models.runs[0].model(EPOCHS)
     for n, rows in list(table.groupby("sentence"))[:3]:
         ids = torch.from_numpy(bank.ids[bank.offsets[n] : bank.offsets[n + 1]]).long()[:, None]
         pairs = [([left], [right]) for left, right in zip(rows["left"], rows["right"], strict=True)]
@@ -615,11 +622,11 @@ def test_what_is_shown_is_the_interdependence_of_the_first_model_after_the_last_
         np.testing.assert_allclose(rows["interdependence"], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_sentences_shown_are_neither_very_short_nor_very_long(english, monkeypatch):
+def test_sentences_shown_are_neither_very_short_nor_very_long(models, monkeypatch):
     made = corpus(*grown(30, longest=40, seed=2))
     monkeypatch.setattr(corpora, "load", lambda name: made)
-    one = replace(english, settings=replace(ENGLISH, treebank="long"))
-    lengths = np.diff(one.sentences.offsets)
-    table = syntax.shown(one)
+    parsed = english.parsed_text(replace(SCALE, treebank="long"), models.text)
+    lengths = np.diff(parsed.sentences.offsets)
+    table = english.shown(models, parsed)
     shown = lengths[table["sentence"].unique()]
     assert lengths.min() < 8 <= shown.min() <= shown.max() <= 20 < lengths.max()

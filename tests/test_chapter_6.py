@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import islice
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,48 +11,48 @@ import torch
 from conftest import only
 from torch import nn
 
+from lmdynamics.ground import grid
 from lmdynamics.measures import sparsity, words
 from lmdynamics.models import training
 from lmdynamics.models.runs import Run
 from lmdynamics.observe import gradients
 from lmdynamics.observe.allocation import allocations, by_unit, loss_and_gradient
 from lmdynamics.observe.gradients import GradientError
-from lmdynamics.text.streams import Examples
-from lmthesis import findings as claims
+from lmdynamics.text.streams import Examples, streams
 from lmthesis import recorded
-from lmthesis import scales as settings
-from lmthesis.chapter_6 import loss_changes as allocation
-from lmthesis.chapter_6 import study as chapter_6
-from lmthesis.chapter_6 import words as study
+from lmthesis.chapter_6 import loss_changes, page, settings
+from lmthesis.chapter_6 import words as of_words
+from lmthesis.chapter_6.claims import CLAIMS
+from lmthesis.chapter_6.study import LEFT_OUT, study
 
-SMALL = chapter_6.varied(settings.SMOKE, epochs=2)
-MAIN, SHUFFLED, NARROW = study.MAIN, study.SHUFFLED, "20 units"
+SMALL = settings.scale("smoke", epochs=2)
+MAIN, SHUFFLED, NARROW = of_words.MAIN, of_words.SHUFFLED, "20 units"
 
 
 @pytest.fixture(scope="module")
 def models(kept):
-    return study.trained(SMALL)
+    return of_words.trained(SMALL)
 
 
 @pytest.fixture(scope="module")
 def tables(models):
-    return chapter_6.study(SMALL)
+    return study(SMALL)
 
 
 def by_autograd(model, text):
     """Each layer and its gradient at every token of a measured text: torch's own LSTM, stretch by stretch."""
-    length = -(-len(text.examples.inputs) // study.STREAMS)
+    length = -(-len(text.examples.inputs) // of_words.STREAMS)
     padded = [
-        np.pad(each, (0, length * study.STREAMS - len(each)), constant_values=fill)
+        np.pad(each, (0, length * of_words.STREAMS - len(each)), constant_values=fill)
         for each, fill in zip(text.examples, (0, -100), strict=True)
     ]
-    inputs, targets = (torch.from_numpy(each.astype(np.int64)).view(study.STREAMS, -1) for each in padded)
+    inputs, targets = (torch.from_numpy(each.astype(np.int64)).view(of_words.STREAMS, -1) for each in padded)
     states, found = [None] * len(model.lstms), {}
     for begin in range(0, length, text.steps_back):
         piece = slice(begin, begin + text.steps_back)
         layers = {"e": nn.functional.embedding(inputs[:, piece], model.embedding.weight)}
         for number, lstm in enumerate(model.lstms):
-            state = states[number] or torch.zeros(2, 1, study.STREAMS, lstm.hidden_size)
+            state = states[number] or torch.zeros(2, 1, of_words.STREAMS, lstm.hidden_size)
             below = list(layers.values())[-1].transpose(0, 1)
             above, reached = lstm(below, tuple(state))
             layers[f"h{number + 1}"] = above.transpose(0, 1)
@@ -115,7 +116,7 @@ def test_classes_and_matched_samples_are_correlated_over_their_own_words(models,
     means, counts = means_by_word(values["gradient", "h2"], text.examples.targets, len(text.frequency))
     rows = only(tables["rho"], model=MAIN, seed=1, epoch=2, side="target", layer="h2", kind="gradient")
     rows = only(rows, measure="chi", how="pearson").set_index("group")
-    assert set(rows.index) == set(study.GROUPS)
+    assert set(rows.index) == set(of_words.GROUPS)
     for group, chosen in text.groups.items():
         own = chosen & (counts > 0)
         wanted = np.corrcoef(means[own], text.frequency[own])[0, 1]
@@ -141,14 +142,14 @@ def test_all_words_of_a_large_vocabulary_over_all_epochs_fit_into_100_megabytes(
     table = tables["words"]
     assert "model" not in table
     a_row = table.memory_usage(index=False, deep=True).sum() / len(table)
-    assert a_row * 20_000 * len(study.SIDES) * 51 < 100e6
+    assert a_row * 20_000 * len(of_words.SIDES) * 51 < 100e6
 
 
 def test_levels_are_means_over_all_tokens(tables, values):
     rows = only(tables["levels"], model=MAIN, seed=1, epoch=2, measure="chi").set_index(["kind", "layer"])
     for key, chi in values.items():
         assert rows.loc[key, "mean"] == pytest.approx(chi.mean(), rel=1e-4)
-    assert rows.loc[("activation", "h1"), "units"] == SMALL.model.units
+    assert rows.loc[("activation", "h1"), "units"] == SMALL.units
 
 
 def test_where_words_give_equally_many_tokens_the_first_in_random_order_are_taken(models, tables, values):
@@ -176,8 +177,10 @@ def test_controls_are_trained_as_long_as_they_should_be_and_measured_once(models
 
 
 def test_shuffled_text_holds_the_same_words_in_another_order(models):
-    whole = replace(SMALL, sparsity=replace(SMALL.sparsity, tokens=None))
-    plain, mixed = (study.measured_text(whole, models.models.text, shuffled=each) for each in (False, True))
+    whole = replace(SMALL, tokens=None)
+    plain, mixed = (
+        of_words.measured_text(whole, models.models.text, shuffled=each) for each in (False, True)
+    )
     for one, other in zip(plain.examples, mixed.examples, strict=True):
         assert (one != other).mean() > 0.8
         assert np.abs(np.bincount(one) - np.bincount(other, minlength=one.max() + 1)).sum() <= 2
@@ -215,7 +218,7 @@ def test_vectors_of_zeros_are_left_out_and_counted(models, monkeypatch):
     text = models.texts[MAIN]
     common = int(text.examples.inputs[text.examples.inputs > 0][0])
     damage(monkeypatch, ("embedding.weight", common), 0.0)
-    tables = study._of_checkpoint(MAIN, text, models.models.runs[0], 2, False)
+    tables = of_words.sparsities(MAIN, text, models.models.runs[0], 2, False)
     zeros = tables["undefined"].set_index(["kind", "layer"])["number"]
     tokens = int((text.examples.inputs == common).sum())
     assert zeros["activation", "e"] == tokens > 0
@@ -226,7 +229,7 @@ def test_vectors_of_zeros_are_left_out_and_counted(models, monkeypatch):
     row = only(tables["rho"], side="input", layer="e", kind="activation", measure="chi", how="pearson")
     assert row["words"].item() == len(set(text.examples.inputs.tolist()) - {0, common})
     assert (
-        chapter_6.sparsity.excluded(models, tables["undefined"]).set_index("left out")["number"][
+        of_words.excluded(models, tables["undefined"], 20).set_index("left out")["number"][
             "vectors of zeros, over all checkpoints and layers"
         ]
         == tokens
@@ -234,13 +237,12 @@ def test_vectors_of_zeros_are_left_out_and_counted(models, monkeypatch):
 
 
 def test_too_few_words_for_a_matched_sample_are_told_and_the_findings_not_tested(models):
-    many = replace(SMALL, sparsity=replace(SMALL.sparsity, matched=5_000))
-    text = study.measured_text(many, models.models.text)
+    many = replace(SMALL, matched=5_000)
+    text = of_words.measured_text(many, models.models.text)
     assert set(text.groups) == {"all", "open", "closed"}
-    few = replace(models, texts={**models.texts, MAIN: text}, settings=many.sparsity)
-    table = study.excluded(
-        few, study._of_checkpoint(MAIN, text, models.models.runs[0], 0, False)["undefined"]
-    )
+    few = replace(models, texts={**models.texts, MAIN: text})
+    undefined = of_words.sparsities(MAIN, text, models.models.runs[0], 0, False)["undefined"]
+    table = of_words.excluded(few, undefined, many.matched)
     (row,) = table[table["left out"].str.contains("too few for a matched sample of 5000")].itertuples()
     assert row.number == min(text.groups["open"].sum(), text.groups["closed"].sum())
 
@@ -249,20 +251,19 @@ def test_a_gradient_that_is_no_number_is_named_by_model_checkpoint_layer_and_tok
     damage(monkeypatch, ("decoder.weight", (3, 1)), torch.nan)
     message = "the language model of seed 0 after epoch 1: .* at logits is not finite at token 0 of the text"
     with pytest.raises(GradientError, match=message):
-        study._of_checkpoint(MAIN, models.texts[MAIN], models.models.runs[0], 1, False)
+        of_words.sparsities(MAIN, models.texts[MAIN], models.models.runs[0], 1, False)
 
 
-def test_unknown_parts_are_refused(models):
-    wrong = chapter_6.varied(SMALL, part="valid")
+def test_unknown_parts_are_refused():
     with pytest.raises(ValueError, match="a part is one of train, dev, test, got 'valid'"):
-        study.measured_text(wrong, models.models.text)
+        settings.scale("smoke", part="valid")
 
 
 def test_a_corpus_without_parts_of_speech_is_refused(models):
     text = models.models.text
     bare = replace(text, corpus=replace(text.corpus, tags={}))
     with pytest.raises(ValueError, match="need a corpus with parts of speech, got 'wikipedia-sample'"):
-        study.measured_text(SMALL, bare)
+        of_words.measured_text(SMALL, bare)
 
 
 # Loss change
@@ -280,11 +281,11 @@ def one_thread():
 def test_steps_that_are_followed_are_those_that_training_took(models, tables, one_thread):
     run, text = models.models.of_seed(1), models.models.text
     examples = Examples.next_word(text.train.ids)
-    sample = allocation.elsewhere(examples, SMALL.sparsity, SMALL.training)
+    sample = loss_changes.elsewhere(examples, SMALL)
     model = run.model(1)
     steps = training.steps(model, examples, SMALL.training, seed=1, epoch=2, rate=run.epochs[2].learning_rate)
     losses = [loss_and_gradient(model, sample)[0]]
-    losses += [loss_and_gradient(model, sample)[0] for _ in islice(steps, SMALL.sparsity.steps)]
+    losses += [loss_and_gradient(model, sample)[0] for _ in islice(steps, SMALL.steps)]
     own = only(tables["steps"], seed=1, epoch=1)
     assert own["step"].tolist() == [1, 2]
     assert own["change"].tolist() == pytest.approx(np.diff(losses).tolist(), abs=1e-6)
@@ -309,12 +310,11 @@ def test_layers_groups_and_steps_add_up_to_the_same(tables):
 @pytest.mark.parametrize(("batch", "back", "steps", "size"), [(40, 35, 2, 400), (3, 7, 5, 30), (1, 5, 4, 9)])
 def test_the_sample_is_text_that_the_steps_do_not_read(batch, back, steps, size):
     examples = Examples(np.arange(10_000), np.arange(1, 10_001))
-    own = replace(SMALL.sparsity, steps=steps, sample=size)
-    how = replace(SMALL.training, batch=batch, steps_back=back)
-    sample = allocation.elsewhere(examples, own, how)
+    own = replace(SMALL, steps=steps, sample=size, batch=batch, steps_back=back)
+    sample = loss_changes.elsewhere(examples, own)
     assert len(sample.inputs) == size // batch * batch
     np.testing.assert_array_equal(sample.inputs + 1, sample.targets)
-    read = streams.streams(examples.inputs, batch)[: steps * back].flatten().tolist()
+    read = streams(examples.inputs, batch)[: steps * back].flatten().tolist()
     assert not set(read) & set(sample.inputs.tolist())
 
 
@@ -322,24 +322,24 @@ def test_text_too_short_to_set_a_sample_apart_is_refused():
     examples = Examples(np.arange(1_000), np.arange(1_000))
     message = "each of 40 streams needs 140 tokens, got 25; take more text"
     with pytest.raises(ValueError, match=message):
-        allocation.elsewhere(examples, SMALL.sparsity, SMALL.training)
+        loss_changes.elsewhere(examples, SMALL)
 
 
 @pytest.mark.parametrize(("layer", "number"), [("h1", 0), ("h2", 1)])
 def test_where_loss_changes_is_correlated_with_where_gradients_are(layer, number, models, tables, one_thread):
     run, text = models.models.of_seed(1), models.models.text
     examples = Examples.next_word(text.train.ids)
-    sample = allocation.elsewhere(examples, SMALL.sparsity, SMALL.training)
+    sample = loss_changes.elsewhere(examples, SMALL)
     model, how = run.model(1), SMALL.training
     (block,) = gradients.blocks(model, sample, streams=how.batch, steps_back=len(sample.inputs))
     rate = run.epochs[2].learning_rate
-    steps = islice(training.steps(model, examples, how, seed=1, epoch=2, rate=rate), SMALL.sparsity.steps)
+    steps = islice(training.steps(model, examples, how, seed=1, epoch=2, rate=rate), SMALL.steps)
     changes = [each.allocated["Simpson"] for each in allocations(model, sample, steps, batch=how.batch)]
-    sizes = sum(by_unit(each, number, SMALL.model.units) for each in changes)
+    sizes = sum(by_unit(each, number, SMALL.units) for each in changes)
     wanted = np.corrcoef(sizes, block.gradients[layer].abs().mean(0))[0, 1]
     row = only(tables["concentration"], seed=1, epoch=1, layer=layer, among="units", how="pearson")
     assert row["correlation"].item() == pytest.approx(wanted, abs=1e-4)
-    assert row["number"].item() == SMALL.model.units
+    assert row["number"].item() == SMALL.units
 
 
 def test_among_words_only_those_count_that_were_read_and_moved(tables):
@@ -354,25 +354,21 @@ def test_among_words_only_those_count_that_were_read_and_moved(tables):
 
 
 def test_every_finding_has_its_tables_and_the_page_its_own(tables):
-    found = claims.overview(tables)
-    assert len(found) == sum(
-        claim.source.startswith(("thesis chapter 6", "beyond the thesis; on"))
-        for claim in claims.CLAIMS.values()
-    )
+    assert len(CLAIMS.verdict_table(tables)) == len(CLAIMS) == 31
     for table in (
-        chapter_6.described(SMALL),
-        chapter_6.sent_back(tables["levels"], tables["rho"]),
-        chapter_6.at_last(tables["rho"], "target"),
-        chapter_6.controls(tables["rho"], tables["levels"]),
-        chapter_6.checked(tables["steps"]),
-        chapter_6.loss_changes(tables["allocated"]),
+        tables["properties"],
+        page.sent_back(tables["levels"], tables["rho"]),
+        page.at_last(tables["rho"], "target"),
+        page.controls(tables["rho"], tables["levels"]),
+        page.checked(tables["steps"]),
+        page.loss_changes(tables["allocated"]),
     ):
         assert len(table) > 0
         assert not table.isna().any(axis=None)
 
 
 def test_what_later_words_send_back_is_nothing_at_the_top_and_something_below(tables):
-    shares = chapter_6.sent_back(tables["levels"], tables["rho"]).set_index("layer")
+    shares = page.sent_back(tables["levels"], tables["rho"]).set_index("layer")
     assert shares.loc["h2", "share from later words"] == "0.0%"
     assert (
         shares.loc["h2", "with target frequency, whole"]
@@ -384,11 +380,41 @@ def test_what_later_words_send_back_is_nothing_at_the_top_and_something_below(ta
 
 def test_recorded_tables_hold_no_text_and_decide_as_they_did(tables, tmp_path):
     home = recorded.record("chapter_6", SMALL, tmp_path)
-    assert {path.stem for path in home.glob("*.csv")} == set(tables) - set(recorded.LEFT_OUT)
-    found = recorded.load("chapter_6", SMALL.name, tmp_path)
-    before, after = (claims.overview(each) for each in (tables, found.tables))
-    before = before[before["finding"].isin(after["finding"])]
+    assert {path.stem for path in home.glob("*.csv")} == set(tables) - set(LEFT_OUT)
+    kept = recorded.results(study, SMALL, source="recorded", folder=tmp_path)
+    before, after = (CLAIMS.verdict_table(each) for each in (tables, kept))
     assert after["verdict"].tolist() == before["verdict"].tolist()
+    np.testing.assert_allclose(after["margin"], before["margin"], atol=1e-5)
+
+
+def test_values_by_word_are_shown_of_a_run_alone(tables):
+    often = page.by_word(tables, "target", "gradient h2", only_frequent=True)
+    every = page.by_word(tables, "target", "gradient h2")
+    assert 0 < len(often) < len(every)
+    assert every["frequency"].max() == often["frequency"].max()
+    assert set(page.after_training(often)["epoch"]) == {SMALL.epochs}
+    kept = {name: table for name, table in tables.items() if name not in LEFT_OUT}
+    assert page.after_training(page.by_word(kept, "target", "gradient h2")) is None
+
+
+def test_frequent_words_are_averaged_word_by_word(tables):
+    rows = of_words.frequent(tables["words"])
+    own = only(rows, seed=1, epoch=2)
+    row = only(tables["frequent"], seed=1, epoch=2)
+    assert row["words"].item() == len(own) > 5
+    assert row["mean"].item() == pytest.approx(own["gradient h2"].astype(float).mean())
+
+
+def test_a_study_that_was_done_measures_nothing_and_one_more_seed_measures_one(tables, monkeypatch):
+    jobs = []
+    keep = grid._keep
+    monkeypatch.setattr(grid, "_keep", lambda *job: jobs.append(job[0].__name__) or keep(*job))
+    with joblib.parallel_config("sequential"):
+        study(SMALL)
+        assert jobs == []
+        study(replace(SMALL, seeds=(*SMALL.seeds, 2)))
+    of_one_seed = SMALL.epochs + 1 + len(SMALL.widths) + 1
+    assert sorted(jobs) == ["allocations"] * SMALL.epochs + ["sparsities"] * of_one_seed
 
 
 def test_the_check_of_allocation_tells_rises_from_falls():
@@ -396,7 +422,7 @@ def test_the_check_of_allocation_tells_rises_from_falls():
         {"epoch": [0, 0, 1, 1], "change": [-0.3, 0.1, 0.2, 0.4]}
         | {"first order": [-0.3, 0.0, 0.2, 0.4], "Simpson": [-0.3, 0.1, 0.2, 0.4]}
     )
-    assert chapter_6.checked(steps).to_dict("list") == {
+    assert page.checked(steps).to_dict("list") == {
         "epoch": [0, 1],
         "true change": ["-0.1", "+0.3"],
         "its size": ["0.2", "0.3"],

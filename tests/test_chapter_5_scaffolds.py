@@ -2,65 +2,68 @@
 
 from dataclasses import asdict, replace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import never, one_after_another, only
+from conftest import never, only
 from torch import nn
 
-from lmdynamics.ground import grid as tables_on_disk
+from lmdynamics.ground import grid
 from lmdynamics.models import runs, training
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.models.runs import Run
-from lmdynamics.models.training import TrainingSettings
 from lmdynamics.observe import decomposition, interdependence
 from lmdynamics.observe.decomposition import Convention
-from lmdynamics.text.synthetic import CONTEXT, Language, LanguageSettings
-from lmthesis import scales as settings
-from lmthesis.chapter_5 import scaffolds
-from lmthesis.chapter_5 import study as chapter_5
-from lmthesis.chapter_5.scaffolds import Key
-from lmthesis.scales import ScaffoldSettings
+from lmdynamics.text.synthetic import CONTEXT, Language
+from lmthesis.chapter_5 import languages, scaffolds, settings
+from lmthesis.chapter_5.languages import Key
+from lmthesis.chapter_5.scaffolds import Scaffolds
 
 UNITS = 8
 EPOCHS = 2
-SCALE = replace(
-    settings.SMOKE,
-    scaffolds=ScaffoldSettings(
-        language=LanguageSettings(types=8, tokens=600, rules=20, phrases=4, repetitions=5),
-        model=ModelSettings(layers=1, units=UNITS, dropout=0.0),
-        training=TrainingSettings(epochs=EPOCHS, batch=5, steps_back=12, learning_rate=5.0, decay=1.0),
-        lengths=(1, 3),
-        rarer=(6,),
-        cases=7,
-    ),
+SCALE = settings.scale(
+    "smoke",
+    types=8,
+    language_tokens=600,
+    rules=20,
+    phrases=4,
+    repetitions=5,
+    lengths=(1, 3),
+    rarer=(6,),
+    cases=7,
+    steps_back=12,
+    rule_units=UNITS,
+    rule_epochs=EPOCHS,
+    rule_batch=5,
+    rule_learning_rate=5.0,
     seeds=(0, 1),
 )
 KEY = Key(3, False, 20, 1)
-TABLES = ("rule", "decomposed", "consumed", "gradients")
 USUAL = asdict(Convention())
 KEYS = [Key(1, True, 20, 0), KEY, Key(3, False, 6, 0)]
 
 
 @pytest.fixture(scope="module")
-def kept(kept):
-    """A cache of its own, and all in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scaffolds, "parallel", one_after_another)
-        for module in (runs, tables_on_disk):  # reading the code takes longer than running it
-            patch.setattr(module, "code_fingerprint", lambda code: "this code")
+def here(kept):
+    """A cache of its own, and all in this process, where shapes are checked."""
+    with joblib.parallel_config("sequential"):
         yield
 
 
+def trained():
+    return Scaffolds.of(SCALE, grid.results(runs.train, scaffolds.jobs(SCALE)))
+
+
 @pytest.fixture(scope="module")
-def found(kept):
-    return scaffolds.collected(SCALE, one_after_another(runs.train, scaffolds.jobs(SCALE)))
+def found(here):
+    return trained()
 
 
 @pytest.fixture(scope="module")
 def tables(found):
-    return {name: getattr(scaffolds, name)(found) for name in TABLES}
+    return scaffolds.tables(found)
 
 
 class Handmade(Run):
@@ -86,7 +89,7 @@ def untrained(spoken, *, scale=1.0, seed=0):
 
 def cases_of(found, key, domain):
     """Test cases as a model reads them, ω left out."""
-    return torch.from_numpy(found.languages[key].cases(domain, SCALE.scaffolds.cases)[:, :-1]).T.long()
+    return torch.from_numpy(found.languages[key].cases(domain, SCALE.cases)[:, :-1]).T.long()
 
 
 def exact(found, key, epoch):
@@ -110,33 +113,33 @@ def omega_by_focus(model, ids, positions, convention=None):
 
 
 def test_a_scale_trains_both_kinds_of_language_for_each_length_and_unfamiliar_ones_with_fewer_rules():
-    assert set(scaffolds.keys(SCALE)) == {
+    assert set(languages.keys(SCALE)) == {
         Key(length, familiar, rules, seed)
         for seed in (0, 1)
         for length in (1, 3)
         for familiar, rules in ((False, 20), (True, 20), (False, 6))
     }
-    assert len(scaffolds.keys(SCALE)) == 12
+    assert len(languages.keys(SCALE)) == 12
 
 
 def test_the_thesis_names_eight_symbols_a_thousand_rules_and_fewer():
-    asked = scaffolds.keys(settings.THESIS)
+    asked = languages.keys(settings.THESIS)
     assert {Key(8, False, 1000, 0), Key(8, True, 1000, 3), Key(8, False, 100, 0)} <= set(asked)
     assert len(set(asked)) == len(asked) == 4 * 3 * 4
     for key in asked:
-        scaffolds.language(settings.THESIS, key)  # raises where the counts do not fit
+        languages.language(settings.THESIS, key)  # raises where the counts do not fit
 
 
 def test_a_key_names_its_language():
-    spoken = scaffolds.language(SCALE, KEY)
+    spoken = languages.language(SCALE, KEY)
     assert spoken.seed == 1
-    assert spoken.settings == replace(SCALE.scaffolds.language, length=3, familiar=False, rules=20)
+    assert spoken.settings == SCALE.language(3, familiar=False, rules=20)
 
 
 def test_each_model_learns_the_next_symbol_of_its_own_language():
-    asked = dict(zip(scaffolds.keys(SCALE), scaffolds.jobs(SCALE), strict=True))
+    asked = dict(zip(languages.keys(SCALE), scaffolds.jobs(SCALE), strict=True))
     for key, (how, parts) in asked.items():
-        spoken = scaffolds.language(SCALE, key)
+        spoken = languages.language(SCALE, key)
         assert (how.seed, how.words, how.classes) == (key.seed, spoken.settings.words, spoken.settings.words)
         ids = spoken.text().ids
         assert np.array_equal(parts.train.inputs, ids[:-1])
@@ -147,7 +150,7 @@ def test_each_model_learns_the_next_symbol_of_its_own_language():
 
 
 def test_each_key_has_a_run_of_its_own(found):
-    assert list(found.runs) == list(found.languages) == scaffolds.keys(SCALE)
+    assert list(found.runs) == list(found.languages) == languages.keys(SCALE)
     assert len({run.folder for run in found.runs.values()}) == 12
     for key, run in found.runs.items():
         kind = "familiar" if key.familiar else "unfamiliar"
@@ -157,17 +160,17 @@ def test_each_key_has_a_run_of_its_own(found):
 
 
 def test_models_of_fewer_rules_are_measured_after_the_last_epoch_alone(found):
-    measured = {key.rules: found.measured(key) for key in found.runs}
+    measured = {key.rules: found.measured_epochs(key) for key in found.runs}
     assert measured == {20: list(range(EPOCHS + 1)), 6: [EPOCHS]}
 
 
 def test_a_run_too_few_is_refused(found):
     with pytest.raises(ValueError, match="shorter"):
-        scaffolds.collected(SCALE, list(found.runs.values())[1:])
+        Scaffolds.of(SCALE, list(found.runs.values())[1:])
 
 
 def test_tables_have_one_row_for_each_model_epoch_domain_and_place(tables):
-    of_keys = pd.DataFrame(scaffolds.keys(SCALE))
+    of_keys = pd.DataFrame(languages.keys(SCALE))
     epochs = pd.DataFrame({"epoch": range(EPOCHS + 1)})
     domains = pd.DataFrame({"domain": ["in", "out"]})
     places = pd.DataFrame([(n, at) for n in (1, 3) for at in range(n + 1)], columns=["length", "place"])
@@ -185,7 +188,7 @@ def test_tables_have_one_row_for_each_model_epoch_domain_and_place(tables):
     for name, expected in wanted.items():
         names = expected.columns.tolist()
         if "epoch" in names:  # of fewer rules, the last alone
-            main = SCALE.scaffolds.language.rules
+            main = SCALE.rules
             expected = expected[(expected["rules"] == main) | (expected["epoch"] == EPOCHS)]
         rows = tables[name][names].sort_values(names, ignore_index=True)
         pd.testing.assert_frame_equal(rows, expected.sort_values(names, ignore_index=True), check_dtype=False)
@@ -224,7 +227,7 @@ def test_untrained_models_of_one_seed_and_length_are_the_same_and_meet_the_same_
 @pytest.mark.parametrize("domain", ["in", "out"])
 def test_omega_is_what_the_model_expects_after_the_last_symbol_of_the_scaffold(found, tables, key, domain):
     ids = cases_of(found, key, domain)
-    for epoch in found.measured(key):
+    for epoch in found.measured_epochs(key):
         model = exact(found, key, epoch)
         with torch.no_grad():
             logits = model.decoder(model(ids).layers["h1"])[CONTEXT + key.length]
@@ -237,7 +240,7 @@ def test_omega_is_what_the_model_expects_after_the_last_symbol_of_the_scaffold(f
 @pytest.mark.parametrize("domain", ["in", "out"])
 def test_omega_by_alpha_or_by_the_scaffold_is_by_the_logits_that_they_leave(found, tables, key, domain):
     ids = cases_of(found, key, domain)
-    usual = [(epoch, Convention()) for epoch in found.measured(key)]
+    usual = [(epoch, Convention()) for epoch in found.measured_epochs(key)]
     for epoch, convention in [*usual, *((EPOCHS, each) for each in Convention.all())]:
         model = exact(found, key, epoch)
         row = only(tables["decomposed"], **key._asdict(), epoch=epoch, domain=domain, **asdict(convention))
@@ -251,7 +254,7 @@ def test_omega_by_alpha_or_by_the_scaffold_is_by_the_logits_that_they_leave(foun
 @pytest.mark.parametrize("domain", ["in", "out"])
 def test_interdependence_is_that_of_alpha_and_the_whole_scaffold(found, tables, key, domain):
     pair = ([CONTEXT], range(CONTEXT + 1, CONTEXT + 1 + key.length))
-    usual = [(epoch, Convention()) for epoch in found.measured(key)]
+    usual = [(epoch, Convention()) for epoch in found.measured_epochs(key)]
     for epoch, convention in [*usual, *((EPOCHS, each) for each in Convention.all())]:
         model = exact(found, key, epoch)
         inputs = model.embedding(cases_of(found, key, domain)).detach()
@@ -299,9 +302,9 @@ def loss_after(model, ids, changed, step):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_gradients_are_what_a_small_change_of_one_hidden_state_does_to_the_loss(found, tables, key):
-    ids = torch.from_numpy(found.languages[key].cases("in", SCALE.scaffolds.cases)).T.long()
+    ids = torch.from_numpy(found.languages[key].cases("in", SCALE.cases)).T.long()
     small = 1e-5
-    for epoch in {0, EPOCHS} & set(found.measured(key)):
+    for epoch in {0, EPOCHS} & set(found.measured_epochs(key)):
         model = exact(found, key, epoch)
         rows = only(tables["gradients"], **key._asdict(), epoch=epoch).set_index("offset")
         for offset in range(key.length + 1):
@@ -335,19 +338,18 @@ def test_a_second_call_trains_and_measures_nothing(found, tables, monkeypatch):
 
     before = written()
     assert len(before) == 12 * (EPOCHS + 1)
-    monkeypatch.setattr(scaffolds, "parallel", never)
-    monkeypatch.setattr(training, "epochs", never)
-    again = scaffolds.collected(SCALE, one_after_another(runs.train, scaffolds.jobs(SCALE)))
+    monkeypatch.setattr(grid, "_keep", never)
+    monkeypatch.setattr(training, "_train_epoch", never)
+    again = scaffolds.tables(trained())
     assert written() == before
     for name, table in tables.items():
-        pd.testing.assert_frame_equal(getattr(scaffolds, name)(again), table)
+        pd.testing.assert_frame_equal(again[name], table)
 
 
 @pytest.mark.parametrize("change", [{"cases": 3}, {"epochs": 1}])
-def test_other_cases_or_epochs_are_measured_anew(found, change):
-    one = replace(found, runs={KEY: found.runs[KEY]})
-    before, other = scaffolds.rule(one), replace(one, **change)
-    after = scaffolds.rule(other)
+def test_other_cases_or_epochs_are_measured_anew(found, tables, change):
+    other = replace(found, runs={KEY: found.runs[KEY]}, **change)
+    after, before = scaffolds.tables(other)["rule"], only(tables["rule"], **KEY._asdict())
     assert len(after) == 2 * (other.epochs + 1)
     same = before.query("epoch <= @other.epochs")["omega"]
     assert np.allclose(after["omega"], same, rtol=1e-9) == ("epochs" in change)
@@ -355,19 +357,18 @@ def test_other_cases_or_epochs_are_measured_anew(found, change):
 
 def test_a_model_that_knows_only_its_bias_expects_omega_by_none_of_its_words():
     # the decoder's bias is no word's own: what α or the scaffold give leaves all symbols alike
-    spoken = Language(replace(SCALE.scaffolds.language, length=3), 0)
+    spoken = Language(SCALE.language(3, familiar=False, rules=20), 0)
     model = untrained(spoken)
     with torch.no_grad():
         model.decoder.weight.zero_()
         model.decoder.bias[9] = 2.0
-    (row, _) = scaffolds._rule(Handmade(model), spoken, [0], 5)
-    assert row["omega"] == pytest.approx(np.exp(2) / (np.exp(2) + 9), rel=1e-6)
-    for row in scaffolds._decomposed(Handmade(model), spoken, [0], 5):
-        assert row["omega_from_alpha"] == row["omega_from_scaffold"] == pytest.approx(0.1, rel=1e-6)
-    assert all(
-        each["omega"] == pytest.approx(0.1, rel=1e-6)
-        for each in scaffolds._consumed(Handmade(model), spoken, [0], 5)
+    assert scaffolds.rule(Handmade(model), spoken, [0], 5)["omega"][0] == pytest.approx(
+        np.exp(2) / (np.exp(2) + 9), rel=1e-6
     )
+    parts = scaffolds.decomposed(Handmade(model), spoken, [0], 5)
+    for column in ("omega_from_alpha", "omega_from_scaffold"):
+        np.testing.assert_allclose(parts[column], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(scaffolds.consumed(Handmade(model), spoken, 0, 5)["omega"], 0.1, rtol=1e-6)
 
 
 def adding(spoken, size):
@@ -386,40 +387,25 @@ def adding(spoken, size):
 
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_model_that_remembers_alpha_alone_owes_omega_to_it_alone(length):
-    spoken = Language(replace(SCALE.scaffolds.language, length=length), 0)
+    spoken = Language(SCALE.language(length, familiar=False, rules=20), 0)
     model = adding(spoken, 1.0)
     # half of tanh(1), halved at each symbol; the output gate stands at a half
     logit = 3 * 0.5 * np.tanh(0.5 * np.tanh(1.0) / 2**length)
     omega = np.exp(logit) / (np.exp(logit) + 9)
-    for row in scaffolds._rule(Handmade(model), spoken, [0], 5):
-        assert row["omega"] == pytest.approx(omega, rel=1e-6)
-    for row in scaffolds._decomposed(Handmade(model), spoken, [0], 5):
-        assert row["omega_from_alpha"] == pytest.approx(omega, rel=1e-6)
-        assert row["omega_from_scaffold"] == pytest.approx(0.1, rel=1e-6)
-        assert row["interdependence"] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(scaffolds.rule(Handmade(model), spoken, [0], 5)["omega"], omega, rtol=1e-6)
+    parts = scaffolds.decomposed(Handmade(model), spoken, [0], 5)
+    np.testing.assert_allclose(parts["omega_from_alpha"], omega, rtol=1e-6)
+    np.testing.assert_allclose(parts["omega_from_scaffold"], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(parts["interdependence"], 0, atol=1e-6)
 
 
 def test_what_one_unit_remembers_flows_back_halved_by_nothing_but_its_cell():
     # without recurrent weights nothing flows from one hidden state to the next: each has its own loss only
-    spoken = Language(replace(SCALE.scaffolds.language, length=3), 0)
+    spoken = Language(SCALE.language(3, familiar=False, rules=20), 0)
     model = adding(spoken, 1.0)
-    rows = scaffolds._gradients(Handmade(model), spoken, [0], 5)
+    rows = scaffolds.gradients(Handmade(model), spoken, [0], 5)
     logits = [3 * 0.5 * np.tanh(0.5 * np.tanh(1.0) / 2**steps) for steps in range(4)]
     omega = [np.exp(logit) / (np.exp(logit) + 9) for logit in logits]
-    assert [row["offset"] for row in rows] == [0, 1, 2, 3]
-    assert [row["of_omega"] for row in rows] == pytest.approx([0, 0, 0, 3 * (1 - omega[3])], abs=1e-6)
-    assert [row["whole"] for row in rows] == pytest.approx(
-        [*(3 * p for p in omega[:3]), 3 * (1 - omega[3])], rel=1e-5
-    )
-
-
-def test_the_epoch_reached_is_the_first_of_the_mean_over_seeds_or_never():
-    curves = {(2, False, 0): [0.0, 0.05, 0.6], (2, False, 1): [0.0, 0.25, 0.6], (4, True, 0): [0.0, 0.0, 0.2]}
-    rows = [
-        {"length": k, "familiar": familiar, "seed": seed, "epoch": epoch, "omega": value}
-        for (k, familiar, seed), values in curves.items()
-        for epoch, value in enumerate(values)
-    ]
-    found = chapter_5.reached(pd.DataFrame(rows), 0.1, 0.5)
-    assert found.loc["2 symbols, unfamiliar"].tolist() == ["1", "2"]
-    assert found.loc["4 symbols, familiar"].tolist() == ["2", "never"]
+    assert rows["offset"].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(rows["of_omega"], [0, 0, 0, 3 * (1 - omega[3])], atol=1e-6)
+    np.testing.assert_allclose(rows["whole"], [*(3 * p for p in omega[:3]), 3 * (1 - omega[3])], rtol=1e-5)

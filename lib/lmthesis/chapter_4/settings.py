@@ -1,0 +1,94 @@
+"""What chapter 4 can vary, and its scales."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lmdynamics.measures.probes import ProbeSettings
+from lmdynamics.text.tasks import TaskSettings
+from lmthesis import scales
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(scales.Settings):
+    """Language models, the tokens on which they are compared, taggers and probes."""
+
+    compared_tokens: int | None  # spread over a test part, on which layers are compared; None for all
+    topics: int = 100  # longest articles: the text of part of speech and topic; chapter 4, section 3.1
+    sentences: int | None  # of a corpus with its own tags but without parts; None for all
+    tagger_epochs: int  # passes over a tagger's training part at most; 50 in chapter 4, section 3
+    tagger_tokens: int | None  # enough for a tagger to read, rounded to whole epochs; None for all epochs
+    probe_epochs: int  # passes of a probe over its tokens; Belinkov et al. 2017 stop by dev loss, at 30
+    probe_train_tokens: int  # that a probe is trained on at most; Belinkov et al. 2017: all
+    probe_test_tokens: int  # that a probe is tested on at most; likewise
+
+    @property
+    def tasks(self) -> TaskSettings:
+        """What taggers are trained on, and for how long."""
+        return TaskSettings(
+            topics=self.topics,
+            sentences=self.sentences,
+            epochs=self.tagger_epochs,
+            tokens=self.tagger_tokens,
+        )
+
+    @property
+    def probes(self) -> tuple[ProbeSettings, ...]:
+        """How probes are trained: those with a hidden layer, and linear ones."""
+        hidden, linear = (
+            ProbeSettings(
+                hidden=hidden,
+                epochs=self.probe_epochs,
+                train_tokens=self.probe_train_tokens,
+                test_tokens=self.probe_test_tokens,
+            )
+            for hidden in (True, False)
+        )
+        return hidden, linear
+
+
+SMOKE = Settings(
+    **scales.SMOKE,
+    compared_tokens=50_000,
+    sentences=1_000,
+    tagger_epochs=2,
+    tagger_tokens=None,
+    probe_epochs=1,
+    probe_train_tokens=2_000,
+    probe_test_tokens=1_000,
+)
+DEMO = Settings(
+    **scales.DEMO,
+    compared_tokens=50_000,
+    sentences=24_000,
+    tagger_epochs=5,
+    tagger_tokens=1_000_000,
+    probe_epochs=5,
+    probe_train_tokens=6_000,
+    probe_test_tokens=4_000,
+)
+DESKTOP = Settings(
+    **scales.DESKTOP,
+    compared_tokens=None,
+    sentences=None,
+    tagger_epochs=20,
+    tagger_tokens=None,
+    probe_epochs=20,
+    probe_train_tokens=20_000,
+    probe_test_tokens=10_000,
+)
+THESIS = Settings(
+    **scales.THESIS,
+    compared_tokens=None,
+    sentences=None,
+    tagger_epochs=50,
+    tagger_tokens=None,
+    probe_epochs=20,
+    probe_train_tokens=20_000,
+    probe_test_tokens=10_000,
+)
+SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, THESIS)}
+
+
+def scale(name: str, **given: Any) -> Settings:
+    """Return the scale of that name with some settings exchanged: see `scales.chosen`."""
+    return scales.chosen(SCALES, name, given)
