@@ -88,7 +88,7 @@ def test_a_chapter_imports_no_other_and_what_measures_imports_nothing_that_shows
 )
 def test_what_chapters_share_names_no_chapter(path):
     named = {name for name in imports(path) if chapter_of(name)}
-    assert not named, f"{dotted(path)} may not import {', '.join(sorted(named))}: chapters are found by folder"
+    assert not named, f"{dotted(path)} may not import {', '.join(sorted(named))}: they are found by folder"
 
 
 def test_imports_have_an_order_from_top_to_bottom():

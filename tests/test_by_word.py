@@ -11,6 +11,7 @@ from torch import nn
 import lmdynamics as lm
 from lmdynamics.models import pretrained
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
+from lmdynamics.observe.gradients import GradientError
 
 IDS = np.random.default_rng(0).integers(0, 9, 61)
 
@@ -143,6 +144,16 @@ def test_a_text_that_cannot_be_read_is_refused(ids, message, recurrent):
     for gradients in (False, True):
         with pytest.raises(ValueError, match=message):
             lm.sparsity_by_word(recurrent, ids, gradients=gradients)
+
+
+def test_numbers_that_are_not_finite_are_refused_at_their_layer():
+    model = seeded(Transformer)
+    with torch.no_grad():
+        model.encoder.layers[1].linear2.bias[0] = torch.inf
+    with pytest.raises(ValueError, match=r"finite activations, got others at encoder\.layers\.1"):
+        lm.sparsity_by_word(model, IDS, layers="encoder.layers.*")
+    with pytest.raises(GradientError, match=r"at encoder\.layers\.0 is not finite at token 0 of the text"):
+        lm.sparsity_by_word(model, IDS, layers="encoder.layers.*", gradients=True)
 
 
 def test_gradients_of_what_has_no_graph_are_refused(recurrent):

@@ -1,17 +1,134 @@
-"""Verdicts on made-up tables of taggers and probes, whose verdict is known."""
+"""Verdicts on made-up tables of layers, taggers and probes, whose verdict is known."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lmthesis import findings as claims
+from lmdynamics import claims
+from lmdynamics.claims import decide
+from lmthesis.chapter_4 import page
+from lmthesis.chapter_4.claims import CLAIMS
 
+LAYERS = ("e", "h1", "h2")
 TASKS = ("UDP POS", "PTB POS", "SEM (coarse)", "SEM (fine)", "topic")
 OWN = TASKS[1:4]  # those with a text of their own
 SEEDS, EPOCHS = range(3), range(5)
 LONG, SHORT = 400, 100  # tokens; the fewer, the more alike all seems
+
+
+def made_up(final, other_seed, other_layer, noise=0.001):
+    """A table of similarities: each a function of epoch and layer or layers, with a little noise per seed."""
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def add(kind, seed, epoch, layer, other, value):
+        value += rng.normal(0, noise)
+        rows.append(
+            {
+                "comparison": kind,
+                "seed": seed,
+                "epoch": epoch,
+                "layer": layer,
+                "other_seed": other[0],
+                "other_epoch": other[1],
+                "other_layer": other[2],
+                "svcca": value,
+            }
+        )
+
+    for seed in SEEDS:
+        for epoch in EPOCHS:
+            for layer in LAYERS:
+                add("final", seed, epoch, layer, (seed, EPOCHS[-1], layer), final(epoch, layer))
+                for other in set(SEEDS) - {seed}:
+                    add(
+                        "other seed", seed, epoch, layer, (other, EPOCHS[-1], layer), other_seed(epoch, layer)
+                    )
+            for pair in [*pairwise(LAYERS), ("e", "h2")]:
+                add("other layer", seed, epoch, pair[0], (seed, epoch, pair[1]), other_layer(epoch, pair))
+    return {"similarities": pd.DataFrame(rows)}
+
+
+LAYERS_AS_IN_THE_PAPER = made_up(
+    final=lambda epoch, layer: 0.5 + 0.1 * epoch + 0.05 * (layer == "h2"),
+    other_seed=lambda epoch, layer: 0.4 + 0.05 * epoch,
+    other_layer=lambda epoch, pair: 0.3 + 0.02 * epoch - 0.1 * (pair == ("e", "h2")),
+)
+LAYERS_OPPOSITE = made_up(
+    final=lambda epoch, layer: 0.5 + 0.1 * epoch + 0.05 * (layer == "h1"),
+    other_seed=lambda epoch, layer: 0.9 - 0.01 * epoch,
+    other_layer=lambda epoch, pair: 0.99 - 0.01 * epoch + 0.02 * (pair == ("e", "h2")),
+)
+NOISE = made_up(*[lambda *_: 0.8] * 3, noise=0.05)
+OF_SIMILARITIES = [name for name, claim in CLAIMS.items() if claim.tables == ("similarities",)]
+
+
+@pytest.mark.parametrize("name", OF_SIMILARITIES)
+def test_similarities_as_in_the_paper_make_every_claim_hold_and_their_opposite_none(name):
+    assert decide(CLAIMS[name], LAYERS_AS_IN_THE_PAPER).outcome == "holds"
+    assert decide(CLAIMS[name], LAYERS_OPPOSITE).outcome == "does not hold"
+
+
+@pytest.mark.parametrize("name", ["h2_settles_before_h1", "seeds_share_far_from_all"])
+def test_noise_around_zero_leaves_a_claim_open(name):
+    assert decide(CLAIMS[name], NOISE).outcome == "open"
+
+
+@pytest.mark.parametrize(
+    ("name", "margin"),
+    [
+        ("h2_settles_before_h1", 0.05),
+        ("seeds_share_far_from_all", 0.8 - 0.6),
+        ("seeds_grow_alike", 0.15),
+        ("near_layers_are_more_alike", 0.1),
+        ("layers_differ_more_than_seeds", 0.6 - 0.38),
+        ("layers_grow_alike", 0.06),
+    ],
+)
+def test_margins_between_layers_are_what_their_description_says(name, margin):
+    assert decide(CLAIMS[name], LAYERS_AS_IN_THE_PAPER).margin == pytest.approx(margin, abs=0.005)
+
+
+def losses(test_loss, rescaled):
+    return {
+        "losses": pd.DataFrame(
+            [
+                {
+                    "seed": seed,
+                    "epoch": epoch,
+                    "test_loss": loss + 0.001 * seed * epoch,
+                    "rescaled": at == epoch,
+                }
+                for seed, (curve, at) in enumerate(zip(test_loss, rescaled, strict=True))
+                for epoch, loss in enumerate(curve)
+            ]
+        )
+    }
+
+
+def test_the_dip_is_how_far_loss_falls_below_its_best_after_a_rescaling():
+    tables = losses([[9, 5, 5.4, 4.5], [9, 6, 5.6, 5.6]], rescaled=[2, 1])
+    verdict = decide(CLAIMS["loss_dips_when_rescaled"], tables)
+    assert verdict.margin == pytest.approx((0.5 + 0.399) / 2)
+
+
+def test_a_loss_that_only_returns_to_where_it_was_has_not_dipped():
+    tables = losses([[9, 5, 5.4, 5.1], [9, 5, 5.4, 5.11]], rescaled=[2, 2])
+    assert decide(CLAIMS["loss_dips_when_rescaled"], tables).margin < 0
+
+
+def test_without_a_rescaling_that_is_followed_by_an_epoch_the_dip_is_not_tested():
+    tables = losses([[9, 5, 4], [9, 5, 4]], rescaled=[None, 2])
+    verdict = decide(CLAIMS["loss_dips_when_rescaled"], tables)
+    assert verdict.outcome == "not tested"
+    assert "nothing in this run" in verdict.numbers
+
+
+def test_seeds_without_a_rescaling_do_not_count_towards_the_interval():
+    curves = [[9, 5, 5, 4.5], [9, 6, 6, 5.4], [9, 5, 4, 3]]
+    assert decide(CLAIMS["loss_dips_when_rescaled"], losses(curves, rescaled=[2, 2, None])).seeds == 2
 
 
 def trajectories(value, noise=0.001):
@@ -76,13 +193,13 @@ def the_opposite(task, tagger, labels, layer, epoch, shared):
 
 
 PAPER, OPPOSITE = trajectories(as_in_the_paper), trajectories(the_opposite)
-OF_TRAJECTORIES = [name for name, claim in claims.CLAIMS.items() if claim.tables == ("trajectories",)]
+OF_TRAJECTORIES = [name for name, claim in CLAIMS.items() if claim.tables == ("trajectories",)]
 
 
 @pytest.mark.parametrize("name", OF_TRAJECTORIES)
 def test_a_table_as_in_the_paper_makes_every_claim_hold_and_its_opposite_none(name):
-    assert claims.verdict(name, PAPER).outcome == "holds"
-    assert claims.verdict(name, OPPOSITE).outcome == "does not hold"
+    assert decide(CLAIMS[name], PAPER).outcome == "holds"
+    assert decide(CLAIMS[name], OPPOSITE).outcome == "does not hold"
 
 
 @pytest.mark.parametrize(
@@ -106,27 +223,27 @@ def test_a_table_as_in_the_paper_makes_every_claim_hold_and_its_opposite_none(na
     ],
 )
 def test_margins_are_what_their_description_says(name, margin):
-    assert claims.verdict(name, PAPER).margin == pytest.approx(margin, abs=0.02 * margin + 0.004)
+    assert decide(CLAIMS[name], PAPER).margin == pytest.approx(margin, abs=0.02 * margin + 0.004)
 
 
 def test_without_semantic_tags_what_they_decide_is_not_tested():
     table = PAPER["trajectories"]
     without = {"trajectories": table[~table["task"].str.startswith("SEM")]}
-    assert claims.verdict("pos_nearest", without).outcome == "not tested"
-    assert claims.verdict("topic_farthest", without).outcome == "holds"
+    assert decide(CLAIMS["pos_nearest"], without).outcome == "not tested"
+    assert decide(CLAIMS["topic_farthest"], without).outcome == "holds"
 
 
 def test_where_all_tags_come_with_the_shared_text_its_own_text_is_not_tested():
     table = PAPER["trajectories"]
     without = {"trajectories": table[table["shared"]].assign(own=True)}
     for name in ("nearer_on_own_text", "same_shape_on_own_text"):
-        assert claims.verdict(name, without).outcome == "not tested"
+        assert decide(CLAIMS[name], without).outcome == "not tested"
 
 
 def test_a_task_that_falls_as_much_as_another_does_not_lose_most():
     table = PAPER["trajectories"].copy()
     table.loc[(table["tagger"] == "input") & (table["task"] == "SEM (fine)"), "svcca"] -= 0.3
-    verdict = claims.verdict("universal_pos_loses_most_for_input", {"trajectories": table})
+    verdict = decide(CLAIMS["universal_pos_loses_most_for_input"], {"trajectories": table})
     assert verdict.outcome == "does not hold"
     assert verdict.margin == pytest.approx(-0.1, abs=0.004)
 
@@ -166,7 +283,7 @@ SLOW = (0.3, 0.61, 0.62, 0.63, 0.64)
 
 
 def test_probes_are_flat_where_a_layer_changes_more_than_they_do():
-    verdict = claims.verdict("probes_stay_flat", probed(SLOW, changed=0.4))
+    verdict = decide(CLAIMS["probes_stay_flat"], probed(SLOW, changed=0.4))
     assert verdict.outcome == "holds"
     assert verdict.margin == pytest.approx(0.05 - 0.03, abs=0.002)
 
@@ -182,7 +299,7 @@ def test_probes_are_flat_where_a_layer_changes_more_than_they_do():
     ids=["probes learn", "of the word to come alone", "they swing and return", "nothing changes"],
 )
 def test_probes_are_not_flat_where(tables):
-    assert claims.verdict("probes_stay_flat", tables).outcome == "does not hold"
+    assert decide(CLAIMS["probes_stay_flat"], tables).outcome == "does not hold"
 
 
 @pytest.mark.parametrize(("ceiling", "outcome"), [(0.7, "holds"), (0.5, "does not hold")])
@@ -198,7 +315,7 @@ def test_the_ceiling_is_above_the_nearest_tagger_in_every_recurrent_layer(ceilin
         for seed, other, layer in product(SEEDS, SEEDS, ("e", "h1", "h2"))
         if seed != other
     ]
-    verdict = claims.verdict("taggers_below_ceiling", {"ceiling": pd.DataFrame(seeds), **PAPER})
+    verdict = decide(CLAIMS["taggers_below_ceiling"], {"ceiling": pd.DataFrame(seeds), **PAPER})
     assert verdict.outcome == outcome
     assert verdict.margin == pytest.approx(ceiling - 0.6, abs=0.004)
 
@@ -210,20 +327,20 @@ def test_probing_takes_longer_than_one_pass_over_each_text_and_svcca(seconds, ou
         {"corpus": "shared", "seed": seed, "epoch": epoch, "seconds": seconds + 0.1 * seed}
         for seed, epoch in product(SEEDS, EPOCHS)
     )
-    verdict = claims.verdict("probing_takes_longer", {"trajectories": compared, "probes": probes})
+    verdict = decide(CLAIMS["probing_takes_longer"], {"trajectories": compared, "probes": probes})
     assert verdict.outcome == outcome
     assert verdict.margin == pytest.approx(seconds / 40 - 1, abs=0.01)  # four readings of a seed
 
 
 def test_claims_are_decided_by_another_measure_where_the_table_has_it():
     table = PAPER["trajectories"].assign(cka=OPPOSITE["trajectories"]["svcca"])
-    under = claims.under_measures({"trajectories": table}, ["svcca", "cka", "rsa"])
-    assert set(under.index) == {claims.CLAIMS[name].statement for name in OF_TRAJECTORIES}
-    row = under.loc[claims.CLAIMS["topic_farthest"].statement]
+    under = page.under_measures({"trajectories": table})
+    assert set(under.index) == {CLAIMS[name].statement for name in OF_TRAJECTORIES}
+    row = under.loc[CLAIMS["topic_farthest"].statement]
     assert row["svcca"].startswith("holds")
     assert row["cka"].startswith("does not hold")
     assert row["rsa"] == "–"
-    counts = claims.counted(under)
+    counts = claims.verdict_counts(under.to_dict("list"))
     assert counts.loc["svcca"].tolist() == [len(under), 0, 0, 0]
     assert counts.loc["cka", "does not hold"] == len(under)
     assert counts.loc["rsa"].sum() == 0

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lmdynamics.claims import decide
 from lmdynamics.observe.decomposition import BIAS, INTERACTIONS
-from lmthesis import findings as claims
-from lmthesis.chapter_5 import claims as chapter_5
+from lmthesis.chapter_5 import page
+from lmthesis.chapter_5.claims import CLAIMS, of_common_epochs, slopes
 
 SEEDS, EPOCHS, LENGTHS = range(3), range(4), (2, 4, 8)
 COMPARED = (1, 3)
@@ -130,38 +131,38 @@ def made(sign, noise=0.0005):
     }
 
 
-@pytest.mark.parametrize("name", chapter_5.CLAIMS)
+@pytest.mark.parametrize("name", CLAIMS)
 @pytest.mark.parametrize(("sign", "outcome"), [(1, "holds"), (-1, "does not hold")])
 def test_a_table_that_shows_a_finding_decides_for_it_and_one_that_shows_the_opposite_against(
     name, sign, outcome
 ):
-    assert claims.verdict(name, made(sign)).outcome == outcome
+    assert decide(CLAIMS[name], made(sign)).outcome == outcome
 
 
-@pytest.mark.parametrize("name", chapter_5.CLAIMS)
+@pytest.mark.parametrize("name", CLAIMS)
 def test_a_single_seed_leaves_a_finding_open(name):
     tables = {key: table[table["seed"] == 0] for key, table in made(1).items()}
-    assert claims.verdict(name, tables).outcome == "open"
+    assert decide(CLAIMS[name], tables).outcome == "open"
 
 
 def test_the_margin_of_a_slope_is_the_fall_of_each_edge_as_a_share_of_the_mean():
-    found = claims.verdict("interdependence_falls_with_edges_open", made(1, noise=0))
+    found = decide(CLAIMS["interdependence_falls_with_edges_open"], made(1, noise=0))
     # at d words apart, 0.02 d of a mean of 0.5 - 0.06 d
     assert found.margin == pytest.approx(np.mean([0.02 * d / (0.5 - 0.06 * d) for d in (1, 2, 3)]))
 
 
 def test_slopes_weigh_a_stratum_by_its_pairs_and_leave_out_small_ones():
-    about = {"seed": 0, "epoch": 1, "bias": "in_focus", "interactions": "irrelevant", "classes": "open"}
+    about = {"seed": 0, "epoch": 1, "bias": "in_focus", "interactions": "irrelevant"}
     cells = pd.DataFrame(
         [
-            {**about, "sequential": d, "syntactic": s, "pairs": pairs, "mean": mean}
+            {**about, "sequential": d, "syntactic": s, "classes": "open", "pairs": pairs, "mean": mean}
             for d, s, pairs, mean in [
                 (3, 1, 1000, 0.4), (3, 2, 1000, 0.3), (3, 3, 200, 0.3), (3, 4, 99, 9.0),
                 (4, 1, 500, 0.4), (4, 2, 500, 0.3), (4, 3, 99, 0.2),
             ]
         ]
     )  # fmt: skip
-    (row,) = chapter_5.slopes(cells).itertuples()
+    (row,) = slopes(cells).itertuples()
     weights = np.array([1000, 1000, 200])
     x, y = np.array([1, 2, 3]), np.array([0.4, 0.3, 0.3])
     x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
@@ -177,15 +178,15 @@ def test_findings_by_decomposition_are_also_decided_under_every_other_convention
         table = tables[name]
         other = (table["bias"] == "irrelevant") & (table["interactions"] == "source")
         tables[name] = table.assign(**{column: table[column].where(~other, 1 - table[column])})
-    found = claims.under_conventions(tables)
+    found = page.under_conventions(tables)
     assert found.shape == (14, len(BIAS) * len(INTERACTIONS))
-    assert chapter_5.CLAIMS["trees_are_learnt"].statement not in found.index  # no untrained model to compare
+    assert CLAIMS["trees_are_learnt"].statement not in found.index  # no untrained model to compare
     for name, margin in (
         ("interdependence_falls_with_distance", 1),
         ("familiar_more_interdependent", 0.2),  # of 0.15 after epoch 1 and 0.25 after epoch 3
         ("familiar_grows_interdependent", 1),
     ):
-        row = found.loc[chapter_5.CLAIMS[name].statement]
+        row = found.loc[CLAIMS[name].statement]
         assert row["in focus", "irrelevant"] == f"holds (+{margin:.3f})"
         assert row["irrelevant", "source"] == f"does not hold (-{margin:.3f})"
 
@@ -193,17 +194,17 @@ def test_findings_by_decomposition_are_also_decided_under_every_other_convention
 def test_conventions_are_compared_by_the_epochs_that_all_of_them_have():
     tables = made(1, noise=0)
     # unfamiliar languages take until epoch 2, which is not among those compared
-    statement = chapter_5.CLAIMS["alpha_alone_sooner"].statement
-    assert claims.verdict("alpha_alone_sooner", tables).margin == 2 - 1
-    assert set(claims.under_conventions(tables).loc[statement]) == {"holds (+2.000)"}
-    assert set(chapter_5.compared(tables["decomposed"])["epoch"]) == set(COMPARED)
+    statement = CLAIMS["alpha_alone_sooner"].statement
+    assert decide(CLAIMS["alpha_alone_sooner"], tables).margin == 2 - 1
+    assert set(page.under_conventions(tables).loc[statement]) == {"holds (+2.000)"}
+    assert set(of_common_epochs(tables["decomposed"])["epoch"]) == set(COMPARED)
 
 
 def test_a_rule_that_is_never_learnt_takes_an_epoch_more_than_there_are():
     tables = made(1, noise=0)
     rule = tables["rule"]
     tables["rule"] = rule.assign(omega=rule["omega"].where(rule["familiar"], 0.0))
-    assert claims.verdict("familiar_sooner_in_domain", tables).margin == EPOCHS[-1] + 1 - 1
+    assert decide(CLAIMS["familiar_sooner_in_domain"], tables).margin == EPOCHS[-1] + 1 - 1
 
 
 def test_what_generalises_for_one_epoch_only_has_not_never_generalised():
@@ -211,7 +212,7 @@ def test_what_generalises_for_one_epoch_only_has_not_never_generalised():
     rule = tables["rule"]
     once = (rule["epoch"] == 1) & (rule["domain"] == "out") & (rule["length"] == 2) & rule["familiar"]
     tables["rule"] = rule.assign(omega=rule["omega"].where(~once, 0.4))
-    verdict = claims.verdict("familiar_never_generalises", tables)
+    verdict = decide(CLAIMS["familiar_never_generalises"], tables)
     assert verdict.outcome == "does not hold"
     assert verdict.margin == pytest.approx(0.1 - 0.4)
 
@@ -219,6 +220,6 @@ def test_what_generalises_for_one_epoch_only_has_not_never_generalised():
 def test_with_one_length_there_is_no_longer_rule_and_no_inside_of_a_scaffold_of_one_symbol():
     tables = made(1)
     one = {"decomposed": tables["decomposed"].query("length == 4")}
-    assert claims.verdict("longer_rules_need_more", one).outcome == "not tested"
+    assert decide(CLAIMS["longer_rules_need_more"], one).outcome == "not tested"
     short = {"gradients": tables["gradients"].assign(length=1).query("offset <= 1")}
-    assert claims.verdict("familiar_smaller_gradients", short).outcome == "not tested"
+    assert decide(CLAIMS["familiar_smaller_gradients"], short).outcome == "not tested"

@@ -1,56 +1,14 @@
 import numpy as np
 import pytest
-from matplotlib import colors
 from matplotlib import pyplot as plt
 
-from lmdynamics.text.synthetic import Language, LanguageSettings
 from lmthesis.chapter_5 import drawings
-
-
-@pytest.fixture
-def languages():
-    few = {"types": 30, "tokens": 2_000, "rules": 40, "phrases": 8, "repetitions": 10, "length": 3}
-    return {
-        name: Language(LanguageSettings(**few, familiar=name == "familiar"), 0)
-        for name in ("other", "familiar")
-    }
 
 
 @pytest.fixture(autouse=True)
 def closed():
     yield
     plt.close("all")
-
-
-def colour(text):
-    return colors.to_hex(text.get_bbox_patch().get_facecolor())
-
-
-def test_rules_stand_in_red_and_their_scaffolds_in_green_in_every_sample(languages):
-    _, axes = plt.subplots(4, 1)
-    drawings.samples(languages, axes)
-    for ax in axes:
-        red = [text.get_text() for text in ax.texts if colour(text) == drawings.RULE]
-        green = [text for text in ax.texts if colour(text) == drawings.SCAFFOLD]
-        assert set(red) == {"α", "ω"}
-        assert len(green) >= 3 * 3
-        assert all(text.get_text().isdigit() for text in ax.texts if text.get_text() not in "αω")
-
-
-def test_only_a_familiar_language_has_phrases_outside_the_rule(languages):
-    _, axes = plt.subplots(4, 1)
-    drawings.samples(languages, axes, symbols=60)
-    alone = [any(colour(text) == drawings.PHRASE for text in ax.texts) for ax in axes]
-    assert alone == [False, True, False, False]
-
-
-def test_the_symbols_drawn_are_those_of_the_text(languages):
-    _, axes = plt.subplots(4, 1)
-    drawings.samples(languages, axes)
-    ids = languages["other"].text().ids
-    drawn = [text.get_text() for text in axes[0].texts[:16]]
-    words = [languages["other"].settings.words[symbol].removeprefix("s") for symbol in ids]
-    assert any(words[at : at + 16] == drawn for at in range(len(words)))
 
 
 def test_a_familiar_span_is_drawn_as_a_constituent_and_an_unfamiliar_one_is_not():

@@ -1,140 +1,47 @@
-"""Verdicts on made-up tables, whose verdict is known."""
-
-from itertools import pairwise
+"""Verdicts on made-up tables of made-up claims, whose verdict is known."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from lmthesis import findings as claims
-from lmthesis.findings import Claim
+from lmdynamics.claims import Claim, Claims, decide, verdict_counts
 
-LAYERS = ("e", "h1", "h2")
-SEEDS, EPOCHS = range(3), range(5)
-
-
-def made_up(final, other_seed, other_layer, noise=0.001):
-    """A table of similarities: each a function of epoch and layer or layers, with a little noise per seed."""
-    rng = np.random.default_rng(0)
-    rows = []
-
-    def add(kind, seed, epoch, layer, other, value):
-        value += rng.normal(0, noise)
-        rows.append(
-            {
-                "comparison": kind,
-                "seed": seed,
-                "epoch": epoch,
-                "layer": layer,
-                "other_seed": other[0],
-                "other_epoch": other[1],
-                "other_layer": other[2],
-                "svcca": value,
-            }
-        )
-
-    for seed in SEEDS:
-        for epoch in EPOCHS:
-            for layer in LAYERS:
-                add("final", seed, epoch, layer, (seed, EPOCHS[-1], layer), final(epoch, layer))
-                for other in set(SEEDS) - {seed}:
-                    add(
-                        "other seed", seed, epoch, layer, (other, EPOCHS[-1], layer), other_seed(epoch, layer)
-                    )
-            for pair in [*pairwise(LAYERS), ("e", "h2")]:
-                add("other layer", seed, epoch, pair[0], (seed, epoch, pair[1]), other_layer(epoch, pair))
-    return {"similarities": pd.DataFrame(rows)}
-
-
-AS_IN_THE_PAPER = made_up(
-    final=lambda epoch, layer: 0.5 + 0.1 * epoch + 0.05 * (layer == "h2"),
-    other_seed=lambda epoch, layer: 0.4 + 0.05 * epoch,
-    other_layer=lambda epoch, pair: 0.3 + 0.02 * epoch - 0.1 * (pair == ("e", "h2")),
+MEAN = Claim(
+    statement="It is large.",
+    source="section 1",
+    tables=("t",),
+    margin=lambda table: table["y"].mean(),
+    measured_as="the mean",
 )
-THE_OPPOSITE = made_up(
-    final=lambda epoch, layer: 0.5 + 0.1 * epoch + 0.05 * (layer == "h1"),
-    other_seed=lambda epoch, layer: 0.9 - 0.01 * epoch,
-    other_layer=lambda epoch, pair: 0.99 - 0.01 * epoch + 0.02 * (pair == ("e", "h2")),
+OTHER = Claim(
+    statement="It is <small>.",
+    source="section 2",
+    tables=("t", "u"),
+    margin=lambda table, other: other["y"].mean() - table["y"].mean(),
+    measured_as="a difference",
 )
-NOISE = made_up(*[lambda *_: 0.8] * 3, noise=0.05)
-OF_SIMILARITIES = [name for name, claim in claims.CLAIMS.items() if claim.tables == ("similarities",)]
+CLAIMS = Claims(large=MEAN, small=OTHER)
 
 
-@pytest.mark.parametrize("name", OF_SIMILARITIES)
-def test_a_table_as_in_the_paper_makes_every_claim_hold_and_its_opposite_none(name):
-    assert claims.verdict(name, AS_IN_THE_PAPER).outcome == "holds"
-    assert claims.verdict(name, THE_OPPOSITE).outcome == "does not hold"
+def table(*values):
+    return pd.DataFrame({"seed": range(len(values)), "y": values})
 
 
-@pytest.mark.parametrize("name", ["h2_settles_before_h1", "seeds_share_far_from_all"])
-def test_noise_around_zero_leaves_a_claim_open(name):
-    assert claims.verdict(name, NOISE).outcome == "open"
+HIGH, LOW, AROUND_0 = table(0.5, 0.51, 0.52), table(-0.5, -0.51, -0.52), table(-0.5, 0.1, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("name", "margin"),
-    [
-        ("h2_settles_before_h1", 0.05),
-        ("seeds_share_far_from_all", 0.8 - 0.6),
-        ("seeds_grow_alike", 0.15),
-        ("near_layers_are_more_alike", 0.1),
-        ("layers_differ_more_than_seeds", 0.6 - 0.38),
-        ("layers_grow_alike", 0.06),
-    ],
+    ("values", "outcome"),
+    [(HIGH, "holds"), (LOW, "does not hold"), (AROUND_0, "open"), (table(np.nan, np.nan), "not tested")],
 )
-def test_margins_are_what_their_description_says(name, margin):
-    assert claims.verdict(name, AS_IN_THE_PAPER).margin == pytest.approx(margin, abs=0.005)
-
-
-def losses(test_loss, rescaled):
-    return {
-        "losses": pd.DataFrame(
-            [
-                {
-                    "seed": seed,
-                    "epoch": epoch,
-                    "test_loss": loss + 0.001 * seed * epoch,
-                    "rescaled": at == epoch,
-                }
-                for seed, (curve, at) in enumerate(zip(test_loss, rescaled, strict=True))
-                for epoch, loss in enumerate(curve)
-            ]
-        )
-    }
-
-
-def test_the_dip_is_how_far_loss_falls_below_its_best_after_a_rescaling():
-    tables = losses([[9, 5, 5.4, 4.5], [9, 6, 5.6, 5.6]], rescaled=[2, 1])
-    verdict = claims.verdict("loss_dips_when_rescaled", tables)
-    assert verdict.margin == pytest.approx((0.5 + 0.399) / 2)
-
-
-def test_a_loss_that_only_returns_to_where_it_was_has_not_dipped():
-    tables = losses([[9, 5, 5.4, 5.1], [9, 5, 5.4, 5.11]], rescaled=[2, 2])
-    assert claims.verdict("loss_dips_when_rescaled", tables).margin < 0
-
-
-def test_without_a_rescaling_that_is_followed_by_an_epoch_the_dip_is_not_tested():
-    tables = losses([[9, 5, 4], [9, 5, 4]], rescaled=[None, 2])
-    verdict = claims.verdict("loss_dips_when_rescaled", tables)
-    assert verdict.outcome == "not tested"
-    assert "nothing in this run" in verdict.numbers
-
-
-def test_seeds_without_a_rescaling_do_not_count_towards_the_interval():
-    curves = [[9, 5, 5, 4.5], [9, 6, 6, 5.4], [9, 5, 4, 3]]
-    assert claims.verdict("loss_dips_when_rescaled", losses(curves, rescaled=[2, 2, None])).seeds == 2
-
-
-MEAN = Claim(
-    statement="s", source="s", tables=("t",), margin=lambda table: table["y"].mean(), measured_as="m"
-)
+def test_a_claim_holds_where_the_whole_interval_is_above_zero(values, outcome):
+    assert decide(MEAN, {"t": values}).outcome == outcome
 
 
 def test_the_interval_of_a_mean_over_seeds_is_students():
     values = np.random.default_rng(1).normal(0.5, 1, 6)
-    verdict = claims.judged(MEAN, {"t": pd.DataFrame({"seed": range(6), "y": values})})
+    verdict = decide(MEAN, {"t": table(*values)})
     low, high = stats.t.interval(0.95, 5, values.mean(), stats.sem(values))
     assert (verdict.low, verdict.high) == (pytest.approx(low), pytest.approx(high))
 
@@ -151,39 +58,70 @@ def test_intervals_of_margins_between_seeds_hold_the_truth_as_often_as_they_say(
             for b in range(5)
             if a != b
         ]
-        verdict = claims.judged(MEAN, {"t": pd.DataFrame(rows)})
+        verdict = decide(MEAN, {"t": pd.DataFrame(rows)})
         hits += verdict.low < 0 < verdict.high
     assert 0.92 < hits / 400 < 0.98
 
 
 def test_a_single_seed_leaves_a_claim_open_whatever_its_margin():
-    table = AS_IN_THE_PAPER["similarities"]
-    verdict = claims.verdict("h2_settles_before_h1", {"similarities": table[table["seed"] == 0]})
+    verdict = decide(MEAN, {"t": HIGH[:1]})
     assert verdict.outcome == "open"
-    assert verdict.margin > 0
+    assert verdict.margin == 0.5
     assert "no interval over 1 seed." in verdict.numbers
 
 
-def test_a_verdict_shows_outcome_statement_source_margin_and_interval():
-    shown = claims.verdict("layers_grow_alike", AS_IN_THE_PAPER)._repr_html_()
-    for part in ("Holds.", "grow more alike", "figure 5", "+0.0", "95 % interval", "3 seeds"):
-        assert part in shown
-
-
-def test_the_overview_has_a_row_for_each_claim_that_the_tables_decide():
-    table = claims.overview(AS_IN_THE_PAPER)
-    assert table["finding"].tolist() == [claims.CLAIMS[name].statement for name in OF_SIMILARITIES]
-    assert set(table["verdict"]) == {"holds"}
-
-
-def test_unknown_claims_and_missing_tables_are_errors_that_list_what_there_is():
-    with pytest.raises(ValueError, match=r"a claim is one of .*layers_grow_alike.*, got 'x'"):
-        claims.verdict("x", {})
-    with pytest.raises(ValueError, match="needs the table 'losses', got similarities"):
-        claims.verdict("loss_dips_when_rescaled", AS_IN_THE_PAPER)
+def test_only_seeds_that_all_tables_have_and_that_have_something_to_decide_by_count():
+    assert decide(OTHER, {"t": LOW, "u": HIGH[1:]}).seeds == 2
+    without = Claim(**{**vars(MEAN), "among": lambda rows: rows[rows["seed"] > 0]})
+    verdict = decide(without, {"t": HIGH})
+    assert (verdict.seeds, verdict.margin) == (2, pytest.approx(0.515))
 
 
 def test_a_margin_of_nothing_has_no_sign_of_its_own():
-    verdict = claims.judged(MEAN, {"t": pd.DataFrame({"seed": range(3), "y": [-0.0, -0.0, -0.0]})})
+    verdict = decide(MEAN, {"t": table(-0.0, -0.0, -0.0)})
     assert "+0.000, 95 % interval +0.000 to +0.000" in verdict.numbers
     assert "-" not in verdict.numbers
+
+
+def test_verdicts_of_a_paragraph_are_one_table_with_statements_sources_margins_and_intervals():
+    shown = CLAIMS.verdicts({"t": LOW, "u": HIGH}, "small", "large")._repr_html_()
+    assert shown.count("<tr") == 2
+    assert shown.index("It is &lt;small&gt;.") < shown.index("It is large.")
+    for part in ('class="holds"', 'class="does-not-hold"', "section 1", "+1.020", "95 % interval", "3 seeds"):
+        assert part in shown
+
+
+def test_the_verdict_table_has_a_row_for_each_claim_that_the_tables_decide():
+    (row,) = CLAIMS.verdict_table({"t": HIGH, "v": LOW}).to_dict("records")
+    assert (row["finding"], row["source"], row["verdict"], row["seeds"]) == (
+        "It is large.", "section 1", "holds", 3
+    )  # fmt: skip
+    assert 0 < row["low"] < row["margin"] < row["high"]
+    both = CLAIMS.verdict_table({"t": HIGH, "u": LOW})
+    assert both["verdict"].tolist() == ["holds", "does not hold"]
+
+
+def test_under_a_choice_that_lacks_a_table_there_is_a_dash_and_claims_that_none_decides_are_left_out():
+    none = {"t": table(np.nan, np.nan)}
+    under = CLAIMS.verdicts_under({"this": {"t": HIGH}, "that": {"u": LOW}, "none": none})
+    assert under.to_dict("index") == {
+        "It is large.": {"this": "holds (+0.510)", "that": "–", "none": "not tested"}
+    }
+    assert CLAIMS.verdicts_under({"none": none}).empty
+
+
+def test_verdicts_are_counted_with_their_margins_or_without():
+    counts = verdict_counts(
+        {"a": ["holds (+0.5)", "holds", "–"], "b": ["does not hold (-0.1)", "not tested"]}
+    )
+    assert counts.to_dict("index") == {
+        "a": {"holds": 2, "does not hold": 0, "open": 0, "not tested": 0},
+        "b": {"holds": 0, "does not hold": 1, "open": 0, "not tested": 1},
+    }
+
+
+def test_unknown_claims_and_missing_tables_are_errors_that_list_what_there_is():
+    with pytest.raises(ValueError, match="a claim is one of large, small, got x"):
+        CLAIMS.verdicts({"t": HIGH}, "x", "large")
+    with pytest.raises(ValueError, match="needs the table 'u', got t"):
+        CLAIMS.verdicts({"t": HIGH}, "small")

@@ -1,4 +1,4 @@
-"""Jobs: done once, kept by themselves, side by side, and what is left of them when somebody pulls the plug."""
+"""Jobs: done once, kept by themselves, side by side; and what is left when somebody pulls the plug."""
 
 import json
 import os
@@ -111,7 +111,10 @@ def test_other_code_does_the_job_anew(tmp_path, monkeypatch):
         "import pandas as pd\nBASE = 1\ndef job(x: int) -> pd.DataFrame:\n"
         "    '''Add.'''\n    return pd.DataFrame({'sum': [x + BASE]})\n"
     )
-    script = "from lmdynamics.ground import grid; import made_up_jobs as m; print(grid.table(m.job, [(1,)])['sum'][0])"
+    script = (
+        "from lmdynamics.ground import grid; import made_up_jobs as made; "
+        "print(grid.table(made.job, [(1,)])['sum'][0])"
+    )
 
     def printed():
         run = subprocess.run(

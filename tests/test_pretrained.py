@@ -63,8 +63,8 @@ def test_without_being_called_recurrent_a_module_begins_anew_at_each_reading():
             return super().forward(ids)[0]
 
     model = pretrained.hooked(seeded(Outputs), ["gru"])
-    (first, state), (again, _) = model.read(IDS[4:]), model.read(IDS[4:], "no such thing")
-    assert state is None
+    (first, state), (again, after) = model.read(IDS[4:]), model.read(IDS[4:], "no such thing")
+    assert state is after is None
     torch.testing.assert_close(first["gru"], again["gru"], rtol=0, atol=0)
 
 

@@ -85,7 +85,8 @@ def package(tmp_path, monkeypatch):
     importlib.invalidate_caches()
     provenance.track("small")
     yield home
-    del provenance._FOLDERS["small"]
+    for name in ("small", "json"):
+        provenance._FOLDERS.pop(name, None)
     for name in [name for name in sys.modules if name.split(".")[0] == "small"]:
         del sys.modules[name]
 
@@ -97,7 +98,9 @@ def edit(path, old, new):
 
 
 def names(function):
-    return {f"{module.removeprefix('small.')}:{name}" for module, name in reached(function, as_imported=False)}
+    return {
+        f"{module.removeprefix('small.')}:{name}" for module, name in reached(function, as_imported=False)
+    }
 
 
 def top(name):

@@ -1,34 +1,43 @@
+"""Results that are kept: what is written, what is read again, and what is said of it."""
+
+import importlib
 import json
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
 
-from lmthesis import findings as claims
-from lmthesis import recorded
-from lmthesis import scales as settings
+from lmthesis import findings, recorded
+from lmthesis.chapter_5 import page, settings
 from lmthesis.chapter_5 import study as chapter_5
-from lmthesis.recorded import RESULTS, Text
+from lmthesis.recorded import RESULTS
 
 HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 
 
-@pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
-def test_recorded_tables_still_decide_every_claim_of_their_study(home):
+def read(home):
+    """A record by the command that wrote it, its chapter and its scale."""
     about = json.loads((home / "about.json").read_text())
-    study, size, *options = about["command"].split()[3:]  # python -m lmthesis.recorded
-    corpus, articles = (
-        dict(zip(options[::2], options[1::2], strict=True)).get(f"--{name}") for name in Text._fields
-    )
-    text = Text(corpus, articles and int(articles))
-    found = recorded.load(study, size, text=text)
-    verdicts = claims.overview(found.tables)
-    own = getattr(claims, study).CLAIMS.values()
-    named = {name for claim in own for name in claim.tables} - set(recorded.LEFT_OUT)
-    assert found.tables.keys() >= (named & set(chapter_5.OF_TEXT) if text != recorded.OWN else named)
-    assert len(verdicts) == sum(set(claim.tables) <= found.tables.keys() for claim in claims.CLAIMS.values())
-    assert set(verdicts["verdict"]) <= {"holds", "does not hold", "open", "not tested"}
+    chapter, scale_name, *options = about["command"].split()[3:]  # python -m lmthesis.recorded
+    text = {name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)}
+    if "articles" in text:
+        text["articles"] = int(text["articles"])
+    scale = importlib.import_module(f"lmthesis.{chapter}.settings").scale(scale_name, **text)
+    return recorded.read(chapter, scale_name, **text, folder=home.parent), chapter, scale
+
+
+@pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
+def test_recorded_tables_still_decide_every_claim_of_their_chapter(home):
+    found, chapter, scale = read(home)
+    claims, study = findings.chapters()[chapter], importlib.import_module(f"lmthesis.{chapter}.study")
+    named = {name for claim in claims.values() for name in claim.tables}
+    assert found.tables.keys() >= (named if found.about["completed_by"] is None else set(study.OF_TEXT))
+    assert not named & set(study.LEFT_OUT)
+    verdicts = claims.verdict_table(found.tables)
+    assert len(verdicts) == sum(set(claim.tables) <= found.tables.keys() for claim in claims.values())
     assert (verdicts["seeds"] >= 2).mean() > 0.9
     assert {"settings", "code", "date", "machine", "torch"} <= found.about.keys()
+    assert recorded.load(chapter, scale).about == found.about  # as the page asks for it
 
 
 def test_the_picture_of_the_readme_is_a_recorded_one():
@@ -36,121 +45,167 @@ def test_the_picture_of_the_readme_is_a_recorded_one():
     assert (RESULTS / "chapter_4-demo" / "settling.svg").read_text().lstrip().startswith("<?xml")
 
 
+def test_every_chapter_with_a_study_can_be_recorded():
+    assert recorded.chapters() == ("chapter_4", "chapter_5", "chapter_6")
+
+
 @pytest.fixture
 def measured(monkeypatch):
-    """What was asked to be measured, by a study that takes no time."""
+    """What was asked to be measured, by a study that takes no time: the number of articles in every table."""
     asked = []
 
-    def study(size):
-        asked.append(size)
-        return {name: pd.DataFrame({"number": [0.25]}) for name in ("rule", *chapter_5.OF_TEXT)}
+    def study(scale):
+        asked.append(scale)
+        names = ("rule", *chapter_5.OF_TEXT, *chapter_5.LEFT_OUT)
+        return {name: pd.DataFrame({"number": [0.25], "articles": [scale.articles]}) for name in names}
 
+    study.__module__ = chapter_5.__name__
     monkeypatch.setattr(chapter_5, "study", study)
+    monkeypatch.setattr(recorded, "code_fingerprint", lambda function: "this code")
     return asked
 
 
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Call the command with some arguments."""
+
+    def call(line):
+        monkeypatch.setattr("sys.argv", ["recorded", *line.split(), "--folder", str(tmp_path)])
+        recorded.main()
+
+    return call
+
+
 def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
-    measured, monkeypatch, tmp_path, capsys
+    measured, command, tmp_path, capsys
 ):
-    command = ["chapter_5", "demo", "--corpus", "ewt", "--articles", "150", "--folder", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["recorded", *command])
-    recorded.main()
+    command("chapter_5 demo --corpus ewt --articles 150")
     assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-demo-ewt-150-articles"]
     assert str(tmp_path / "chapter_5-demo-ewt-150-articles") in capsys.readouterr().out
-    (size,) = measured
-    assert (size.english.treebank, size.english.corpus.corpus) == ("ewt", "wikitext-2")
-    found = recorded.load("chapter_5", "demo", tmp_path, text=Text("ewt", 150))
+    (scale,) = measured
+    assert (scale.treebank, scale.corpus) == ("ewt", "wikitext-2")
+    found = recorded.read("chapter_5", "demo", corpus="ewt", articles=150, folder=tmp_path)
     assert set(found.tables) == set(chapter_5.OF_TEXT)  # made-up languages are the same on any text
     assert found.tables["strata"]["number"].tolist() == [0.25]
-    said = chapter_5.recorded_by(found.about)
-    assert "Models of wikitext-2, its first 150 articles, 3 epochs, seeds 0, 1, 2" in said
-    assert f"measured on 15,000 tokens of ewt, {found.about['date'][:10]}" in said
-    assert said.endswith("`python -m lmthesis.recorded chapter_5 demo --corpus ewt --articles 150`.")
+    assert found.about["settings"] == json.loads(json.dumps(asdict(scale)))
 
 
-def test_a_study_on_the_corpus_of_its_scale_is_named_by_the_scale_alone(measured, monkeypatch, tmp_path):
-    monkeypatch.setattr("sys.argv", ["recorded", "chapter_5", "smoke", "--folder", str(tmp_path)])
-    recorded.main()
+def test_a_study_on_the_text_of_its_scale_is_named_by_the_scale_alone(measured, command, tmp_path):
+    command("chapter_5 smoke")
     assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-smoke"]
     assert measured == [settings.SMOKE]
-    found = recorded.load("chapter_5", "smoke", tmp_path)
-    assert "rule" in found.tables
+    found = recorded.load("chapter_5", settings.SMOKE, tmp_path)
+    assert found.tables.keys() == {"rule", *chapter_5.OF_TEXT}  # without sentences by others
     assert found.about["command"] == "python -m lmthesis.recorded chapter_5 smoke"
 
 
-def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, monkeypatch, tmp_path):
-    for more in ([], ["--articles", "3"]):
-        monkeypatch.setattr("sys.argv", ["recorded", "chapter_5", "demo", *more, "--folder", str(tmp_path)])
-        recorded.main()
+def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, command, tmp_path):
+    command("chapter_5 demo")
+    command("chapter_5 demo --articles 3")
     assert {path.name for path in tmp_path.iterdir()} == {"chapter_5-demo", "chapter_5-demo-3-articles"}
-    assert measured[1].english.corpus.articles == 3
+    assert measured[1].articles == 3
 
 
-def test_the_code_that_measures_is_named_as_it_was_before(monkeypatch, tmp_path):
-    code = iter(["before", "after"])
-    monkeypatch.setattr(recorded, "code_fingerprint", lambda module: next(code))
-    monkeypatch.setattr(chapter_5, "study", lambda size: next(code) and {})
+def test_what_stood_in_the_folder_before_is_gone(measured, command, tmp_path):
+    (tmp_path / "chapter_5-smoke").mkdir()
+    (tmp_path / "chapter_5-smoke" / "forgotten.csv").write_text("number\n1\n")
+    command("chapter_5 smoke")
+    assert "forgotten" not in recorded.load("chapter_5", settings.SMOKE, tmp_path).tables
+
+
+def test_tables_that_do_not_depend_on_the_text_are_those_of_the_scales_own(measured, command, tmp_path):
+    command("chapter_5 smoke")
+    command("chapter_5 smoke --articles 3")
+    tables = recorded.load("chapter_5", settings.scale("smoke", articles=3), tmp_path).tables
+    assert tables["strata"]["articles"].tolist() == [3]
+    assert tables["rule"]["articles"].tolist() == [settings.SMOKE.articles]
+
+
+def test_the_code_that_measures_is_named_as_it_was_before(measured, monkeypatch, tmp_path):
+    code, study = iter(["before", "after"]), chapter_5.study
+    monkeypatch.setattr(recorded, "code_fingerprint", lambda function: next(code))
+    monkeypatch.setattr(chapter_5, "study", lambda scale: next(code) and study(scale))
     recorded.record("chapter_5", settings.SMOKE, tmp_path)
-    assert recorded.load("chapter_5", "smoke", tmp_path).about["code"] == "before"
+    assert recorded.load("chapter_5", settings.SMOKE, tmp_path).about["code"] == "before"
+
+
+def test_six_digits_of_a_number_are_kept(measured, monkeypatch, tmp_path):
+    study = chapter_5.study
+    monkeypatch.setattr(
+        chapter_5, "study", lambda scale: study(scale) | {"rule": pd.DataFrame({"omega": [1 / 3]})}
+    )
+    recorded.record("chapter_5", settings.SMOKE, tmp_path)
+    assert (tmp_path / "chapter_5-smoke" / "rule.csv").read_text() == "omega\n0.333333\n"
 
 
 @pytest.mark.parametrize(
     ("text", "options"),
     [
-        (Text(), ""),
-        (Text("wikitext-2"), " --corpus wikitext-2"),
-        (Text("ewt", 150), " --corpus ewt --articles 150"),
-        (Text(articles=3), " --articles 3"),
+        ({}, ""),
+        ({"corpus": "wikitext-2"}, " --corpus wikitext-2"),
+        ({"corpus": "ewt", "articles": 150}, " --corpus ewt --articles 150"),
+        ({"articles": 3}, " --articles 3"),
     ],
 )
 def test_a_study_that_was_not_recorded_is_an_error_that_names_the_whole_command(text, options, tmp_path):
-    command = rf"python -m lmdynamics\.recorded chapter_5 demo{options} measures"
+    command = rf"record it: python -m lmthesis\.recorded chapter_5 demo{options}$"
     with pytest.raises(FileNotFoundError, match=command):
-        recorded.load("chapter_5", "demo", tmp_path, text=text)
+        recorded.read("chapter_5", "demo", **text, folder=tmp_path)
 
 
-def test_all_of_a_corpus_is_said_to_be_all_of_it():
-    about = {
-        "command": "python -m lmthesis.recorded chapter_5 thesis",
-        "settings": {
-            "name": "thesis",
-            "seeds": [0, 1],
-            "english": {
-                "corpus": {"corpus": "wikitext-2", "articles": None},
-                "training": {"epochs": 50},
-                "treebank": "ewt",
-                "tokens": None,
-            },
-        },
-        "date": "2026-01-02T03:04:05+00:00",
-        "torch": "2.11",
-        "machine": "Linux",
-    }
-    said = chapter_5.recorded_by(about)
-    assert "wikitext-2, all of it, 50 epochs" in said
-    assert "all tokens of ewt, 2026-01-02" in said
-    assert said.endswith("Again: `python -m lmthesis.recorded chapter_5 thesis`.")
+def test_a_scale_that_was_not_recorded_is_an_error_that_names_those_that_were(measured, command, tmp_path):
+    command("chapter_5 smoke")
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"not recorded at scale demo \(there are: chapter_5-smoke\); set source to run, or record it: "
+        r"python -m lmthesis\.recorded chapter_5 demo$",
+    ):
+        recorded.load("chapter_5", settings.DEMO, tmp_path)
 
 
-def test_shares_of_edges_found_are_means_over_seeds():
-    rows = [
-        {
-            "seed": seed,
-            "epoch": epoch,
-            "weights": weights,
-            "found": found + 0.1 * epoch,
-            "low": found - 0.1,
-            "high": found + 0.1,
-        }
-        for seed, weights, found in ((0, "x", 0.2), (0, "a", 0.5), (1, "x", 0.4), (1, "a", 0.7))
-        for epoch in (0, 1, 2)
-    ]
-    found = chapter_5.found_edges(pd.DataFrame(rows))
-    assert found.to_dict("list") == {
-        "weights": ["x", "a"],
-        "after training": [
-            "50.0%<br><small>20.0% to 40.0%</small>",
-            "80.0%<br><small>50.0% to 70.0%</small>",
-        ],
-        "untrained": ["30.0%<br><small>20.0% to 40.0%</small>", "60.0%<br><small>50.0% to 70.0%</small>"],
-    }
+def test_settings_that_were_not_recorded_are_named(measured, command, tmp_path):
+    command("chapter_5 smoke")
+    other = replace(settings.SMOKE, epochs=7, lengths=(5,))
+    with pytest.raises(FileNotFoundError, match=r"at smoke with other epochs, lengths .*set source to run$"):
+        recorded.load("chapter_5", other, tmp_path)
+
+
+# What a page takes
+
+
+def test_a_page_takes_what_is_run_or_what_was_kept_and_what_was_measured_once(measured, command, tmp_path):
+    command("chapter_5 demo --corpus ewt --articles 150")
+    command("chapter_5 smoke")
+    measured.clear()
+    kept = recorded.results(chapter_5.study, settings.SMOKE, source="recorded", folder=tmp_path)
+    assert measured == []
+    run = recorded.results(chapter_5.study, settings.SMOKE, folder=tmp_path)
+    assert measured == [settings.SMOKE]
+    gold = {f"gold_{name}" for name in (*chapter_5.english.TABLES, "ran")}
+    assert kept.keys() == {"rule", *chapter_5.OF_TEXT} | gold
+    assert run.keys() == kept.keys() | set(chapter_5.LEFT_OUT)
+    for tables in (kept, run):
+        assert tables["gold_strata"]["articles"].tolist() == [150]
+        assert tables["strata"]["articles"].tolist() == [settings.SMOKE.articles]
+
+
+def test_it_is_said_how_gold_trees_were_measured(measured, command, tmp_path):
+    command("chapter_5 demo --corpus ewt --articles 150")
+    said = page.measured_as(chapter_5.measured_once(tmp_path)["gold_ran"])
+    about = json.loads((tmp_path / "chapter_5-demo-ewt-150-articles" / "about.json").read_text())
+    assert "Models of wikitext-2, its first 150 articles, 3 epochs, seeds 0, 1, 2" in said
+    assert f"measured on 15,000 tokens of ewt, {about['date'][:10]}" in said
+    assert said.endswith("`python -m lmthesis.recorded chapter_5 demo --corpus ewt --articles 150`.")
+
+
+def test_a_source_is_run_or_recorded():
+    with pytest.raises(ValueError, match="a source is one of run, recorded, got 'cache'"):
+        recorded.results(chapter_5.study, settings.SMOKE, source="cache")
+
+
+@pytest.mark.parametrize(("source", "said"), [("run", "Run for this page"), ("recorded", "Recorded results")])
+def test_the_top_of_a_page_says_where_its_numbers_come_from(source, said):
+    ran = recorded.ran_table(replace(settings.SMOKE, name="<smoke>", seeds=(0, 3)), 12_345)
+    shown = recorded.Top(ran, source)._repr_html_()
+    assert said in shown
+    assert "<em>&lt;smoke&gt;</em>: each language model read 12,345 tokens; seeds 0, 3; 20" in shown

@@ -2,9 +2,11 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,13 +25,7 @@ from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 
 STEPS = 25
 IDS = np.random.default_rng(0).integers(0, WORDS, 20 * 2 * STEPS)  # two contexts for each of 20 streams
-EXAMPLE = """\
-import lmdynamics as lm
-from transformers import AutoModelForCausalLM as LM
-
-steps = {n: LM.from_pretrained(f"runs/step{n}") for n in (0, 512, 8000)}         # or a hub name and its revisions
-table = lm.trajectory(steps, ids, layers="gpt_neox.layers.*", to=8000, measures=("svcca", "cka"), chance=True)
-"""  # noqa: E501
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", params=list(LAYERS))
@@ -230,12 +226,13 @@ def test_memory_grows_neither_with_the_text_nor_with_the_number_of_checkpoints()
 # What an outsider writes
 
 
-def test_the_example_works_word_for_word_offline(tmp_path):
+def test_the_example_of_the_readme_works_word_for_word_offline(tmp_path):
+    (example,) = re.findall(r"```python\n(import lmdynamics as lm\n[^`]*lm\.trajectory[^`]*)```", README)
     small_models.suite("gpt_neox", tmp_path / "runs", IDS, steps=(0, 4, 12))
     for before, after in ((4, 512), (12, 8000)):
         (tmp_path / "runs" / f"step{before}").rename(tmp_path / "runs" / f"step{after}")
     np.save(tmp_path / "ids.npy", np.resize(IDS, 600))  # 20 streams of 30 tokens: a context of 32 holds them
-    script = f"import numpy\nids = numpy.load('ids.npy')\n{EXAMPLE}\ntable.to_csv('table.csv', index=False)\n"
+    script = f"import numpy\nids = numpy.load('ids.npy')\n{example}\ntable.to_csv('table.csv', index=False)\n"
     subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

@@ -10,7 +10,7 @@ taken of the pseudo-values (Tukey 1958). For a mean over seeds that is the usual
 remains valid where seeds are compared with one another, and their pairs are not independent.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, get_args
@@ -153,7 +153,7 @@ class Claims(dict[str, Claim]):
             ]
         )
 
-    def verdicts_under(self, choices: Mapping[Hashable, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    def verdicts_under(self, choices: Mapping[Any, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
         """Return the verdicts on claims, were they decided by other tables.
 
         Parameters

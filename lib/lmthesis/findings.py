@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-import lmthesis
 from lmdynamics import claims
 from lmdynamics.claims import Claims
 from lmthesis import recorded
@@ -19,9 +18,8 @@ from lmthesis.recorded import Tables
 
 def chapters() -> dict[str, Claims]:
     """Return the claims of each chapter that has any, by the name of its folder."""
-    (folder,) = lmthesis.__path__
-    names = [path.parent.name for path in sorted(Path(folder).glob("chapter_*/claims.py"))]
-    return {name: importlib.import_module(f"{lmthesis.__name__}.{name}.claims").CLAIMS for name in names}
+    names = [path.parent.name for path in sorted(Path(__file__).parent.glob("chapter_*/claims.py"))]
+    return {name: importlib.import_module(f"lmthesis.{name}.claims").CLAIMS for name in names}
 
 
 def results(scale_name: str, *, source: str = "run") -> dict[str, Tables]:
@@ -31,10 +29,9 @@ def results(scale_name: str, *, source: str = "run") -> dict[str, Tables]:
     """
     found = {}
     for name in chapters():
-        study, settings = (
-            importlib.import_module(f"{lmthesis.__name__}.{name}.{part}") for part in ("study", "settings")
-        )
-        found[name] = recorded.results(study.study, settings.scale(scale_name), source=source)
+        study = importlib.import_module(f"lmthesis.{name}.study").study
+        scale = importlib.import_module(f"lmthesis.{name}.settings").scale(scale_name)
+        found[name] = recorded.results(study, scale, source=source)
     return found
 
 

@@ -22,7 +22,6 @@ from typing import Any
 
 import pandas as pd
 
-import lmthesis
 from lmdynamics import plots
 from lmdynamics.ground.provenance import code_fingerprint, provenance
 from lmthesis.scales import Settings
@@ -48,8 +47,7 @@ class Recorded:
 
 def chapters() -> tuple[str, ...]:
     """Names of the chapters that can be recorded: folders of this package with a `study`."""
-    (folder,) = lmthesis.__path__
-    return tuple(path.parent.name for path in sorted(Path(folder).glob("chapter_*/study.py")))
+    return tuple(path.parent.name for path in sorted(Path(__file__).parent.glob("chapter_*/study.py")))
 
 
 def results(study: Study, scale: Settings, *, source: str = "run", folder: Path = RESULTS) -> Tables:
@@ -150,11 +148,12 @@ def record(
     module = _module(chapter, "study")
     begun, code = time.monotonic(), code_fingerprint(module.study)
     tables: Mapping[str, pd.DataFrame] = module.study(scale)
-    kept = (_of_text(chapter) if corpus or articles else ()) or tables
+    of_text = getattr(module, "OF_TEXT", ()) if corpus or articles else ()
     about = {
         "chapter": chapter,
         "command": _command(chapter, scale.name, corpus=corpus, articles=articles),
         "settings": asdict(scale),
+        "completed_by": f"{chapter}-{scale.name}" if of_text else None,  # where the other tables stand
         "code": code,
         "seconds": round(time.monotonic() - begun),
         **provenance(),
@@ -163,7 +162,7 @@ def record(
     home.mkdir(parents=True, exist_ok=True)
     for stale in home.glob("*.csv"):
         stale.unlink()
-    for name in kept:
+    for name in of_text or tables:
         if name not in module.LEFT_OUT:
             tables[name].to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -181,18 +180,19 @@ def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
         If it was not recorded; names what was recorded, and where the scale's own settings are asked for, the
         command that records them.
     """
-    wanted, own = json.loads(json.dumps(asdict(scale))), _module(chapter, "settings").scale(scale.name)
-    homes = sorted(path.parent for path in folder.glob(f"{chapter}-*/about.json"))
-    for home in homes:
-        about = _about(home)
+    wanted = json.loads(json.dumps(asdict(scale)))
+    recorded = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/about.json"))}
+    for home, about in recorded.items():
         if about["settings"] == wanted:
-            partial = home != _home(folder, chapter, scale.name) and _of_text(chapter)
-            others = load(chapter, own, folder).tables if partial else {}
+            others = _tables(folder / about["completed_by"]) if about.get("completed_by") else {}
             return Recorded(others | _tables(home), about)
-    known = ", ".join(home.name for home in homes) or "none"
-    changed = [name for name, value in asdict(scale).items() if value != asdict(own)[name]]
-    what = f"{scale.name} with other {', '.join(changed)}" if changed else f"scale {scale.name}"
-    remedy = "" if changed else f", or record it: {_command(chapter, scale.name)}"
+    known = ", ".join(home.name for home in recorded) or "none"
+    own = recorded.get(_home(folder, chapter, scale.name))
+    if own is None:
+        what, remedy = f"scale {scale.name}", f", or record it: {_command(chapter, scale.name)}"
+    else:
+        changed = [name for name, value in wanted.items() if value != own["settings"].get(name)]
+        what, remedy = f"{scale.name} with other {', '.join(changed)}", ""
     raise FileNotFoundError(
         f"{chapter} was not recorded at {what} (there are: {known}); set source to run{remedy}"
     )
@@ -237,18 +237,13 @@ def _home(
     return folder / "-".join([chapter, scale_name, *names])
 
 
-def _of_text(chapter: str) -> tuple[str, ...]:
-    """Tables that depend on the text, where others do not."""
-    return getattr(_module(chapter, "study"), "OF_TEXT", ())
-
-
 def chapter_of(study: Study) -> str:
     """Name of the chapter that a study belongs to."""
     return study.__module__.split(".")[-2]
 
 
 def _module(chapter: str, name: str) -> Any:
-    return importlib.import_module(f"{lmthesis.__name__}.{chapter}.{name}")
+    return importlib.import_module(f"lmthesis.{chapter}.{name}")
 
 
 def _command(chapter: str, scale_name: str, *, corpus: str | None = None, articles: int | None = None) -> str:

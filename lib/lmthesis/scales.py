@@ -17,8 +17,10 @@ from lmdynamics.text.vocabulary import CorpusSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A text, and the language models that are trained on it. Defaults are the thesis's values at every
-    scale."""
+    """A text, and the language models that are trained on it.
+
+    Defaults are the thesis's values, at every scale.
+    """
 
     name: str  # of the scale
     seeds: tuple[int, ...]  # one model each; the thesis shows two, chapter 4 section 4
@@ -86,8 +88,12 @@ def chosen(scales: Mapping[str, Chapter], name: str, given: Mapping[str, Any]) -
     known = [field.name for field in fields(scale)]
     if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"a setting is one of {', '.join(known)}, got {', '.join(unknown)}")
-    values = {key: tuple(each) if isinstance(each, list) else each for key, each in given.items()}
-    return replace(scale, **{key: each for key, each in values.items() if each is not None})
+    values: dict[str, Any] = {
+        key: tuple(each) if isinstance(each, list) else each
+        for key, each in given.items()
+        if each is not None
+    }
+    return replace(scale, **values)
 
 
 def given(page: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ constants that it names, those that these name, and so on, within the packages t
 library and every package whose functions were asked about). Annotations count as names: the methods of an
 argument are reached through its type. Code is compared by meaning: comments, formatting and docstrings are
 left out, so that only an edit that can change a number changes its fingerprint. Code is read, never run. A
-module that is used as a value, or a package whose `__path__` is asked for, counts whole. What is built at run
-time from a string (`importlib.import_module`, `globals()["name"]`) is not seen.
+module that is used as a value, or a package whose `__path__` is asked for, counts whole. Of
+``import_module(f"...")`` every module counts that fits the fixed parts of the text. What else is built at run
+time (`globals()["name"]`) is not seen.
 
 When a file is edited, a process goes on with the code that it imported. So the files of a package are read
 when it is first tracked, and a fingerprint is of that code; a module that is imported later must still be
@@ -321,7 +322,14 @@ class _Uses(ast.NodeVisitor):
         if isinstance(node.ctx, ast.Load):
             self._use(node.id, ())
 
+    def visit_Call(self, node: ast.Call) -> None:
+        self.found += _named_at_run_time(node, _WHOLE)
+        self.generic_visit(node)
+
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        if named := _named_at_run_time(node.value, node.attr):
+            self.found += named
+            return
         attributes, below = [node.attr], node.value
         while isinstance(below, ast.Attribute):
             attributes.append(below.attr)
@@ -397,6 +405,19 @@ class _Uses(ast.NodeVisitor):
         self._within(node, ast.iter_child_nodes(node))
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
+
+
+def _named_at_run_time(node: ast.expr, name: str) -> list[Definition]:
+    """What `import_module` of a text may give: that name in each module which fits its fixed parts."""
+    match node:
+        case ast.Call(
+            func=ast.Attribute(attr="import_module") | ast.Name("import_module"), args=[ast.JoinedStr(parts)]
+        ):
+            fixed = (str(part.value) if isinstance(part, ast.Constant) else None for part in parts)
+            text = "".join("[^.]+" if part is None else re.escape(part) for part in fixed)
+            every = (module for package in _FOLDERS for module in _below(package))
+            return [Definition(module, name) for module in every if re.fullmatch(text, module)]
+    return []
 
 
 def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | None]:

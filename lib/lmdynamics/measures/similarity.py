@@ -15,8 +15,9 @@ numbers of both only.
 """
 
 import math
-from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -325,20 +326,33 @@ def _deviations(side: Moments) -> Float[Tensor, " units"]:
     return deviations.where(deviations > ABSENT * side.count**0.5 * side.mean.abs(), 0)
 
 
-@lru_cache(maxsize=256)  # one view is compared with many
+_BASES: WeakKeyDictionary[Moments, dict[Any, Tensor]] = WeakKeyDictionary()
+"""What was derived of a view, for as long as its moments live: one view is compared with many."""
+
+
+def _once(side: Moments, key: Any, derive: Callable[[], Tensor]) -> Tensor:
+    bases = _BASES.setdefault(side, {})
+    if key not in bases:
+        bases[key] = derive()
+    return bases[key]
+
+
 def _kept(side: Moments, share: float, rule: Rule) -> Float[Tensor, "units kept"]:
-    return _leading(side.scatter, share, rule)
+    return _once(side, (share, rule), lambda: _leading(side.scatter, share, rule))
 
 
-@lru_cache(maxsize=256)
 def _whitening(side: Moments) -> Float[Tensor, "units kept"]:
     """Coefficients of an orthonormal basis of all that varies.
 
     Units are scaled to equal variance first, so that their scales cost no digits.
     """
-    deviations = _deviations(side)
-    scale = torch.where(deviations > 0, 1 / deviations, 0)
-    return scale[:, None] * _leading(scale[:, None] * side.scatter * scale, 1.0, "variance")
+
+    def derive() -> Tensor:
+        deviations = _deviations(side)
+        scale = torch.where(deviations > 0, 1 / deviations, 0)
+        return scale[:, None] * _leading(scale[:, None] * side.scatter * scale, 1.0, "variance")
+
+    return _once(side, "whitening", derive)
 
 
 def _leading(scatter: Float[Tensor, "units units"], share: float, rule: Rule) -> Float[Tensor, "units kept"]:

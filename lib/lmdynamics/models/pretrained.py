@@ -96,18 +96,17 @@ class Hooked:
         """Read as `read` does and with the same errors, but with a graph where gradients are enabled."""
         most = getattr(getattr(self.module, "config", None), "max_position_embeddings", None) or len(ids)
         if 0 < most < len(ids):
-            raise ValueError(f"the module has {most} positions, got {len(ids)} steps; read fewer at once")
+            raise ValueError(f"the module has {most} positions, got {len(ids)} steps; set fewer steps")
         weight = next(self.module.parameters(), ids)
         given = (ids.T.contiguous() if self.batch_first else ids).to(weight.device)
         with _gathering(self.module, self.layers) as layers:
-            returned = self.module(given, state) if self.recurrent else self.module(given)
-        if self.recurrent:
-            if not isinstance(returned, tuple) or len(returned) != 2:
-                raise ValueError(f"a recurrent module returns (output, state), got {type(returned).__name__}")
-            returned, state = returned
+            returned = self.module(given, state) if self.recurrent else (self.module(given), None)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"a recurrent module returns (output, state), got {type(returned).__name__}")
+        output, after = returned
         for name in self.layers:
             _check(name, layers.get(name), given)
-        return Pass({name: layers[name] for name in self.layers}, _first(returned), state)
+        return Pass({name: layers[name] for name in self.layers}, _first(output), after)
 
     def time_first(self, values: Float[Tensor, "_ _ units"]) -> Float[Tensor, "steps batch units"]:
         """Return a tensor of the module with the axes that all observation has."""
@@ -174,9 +173,7 @@ def _words(module: nn.Module) -> int:
     size = getattr(getattr(module, "config", None), "vocab_size", None)
     sizes = {size} if size else {e.num_embeddings for e in module.modules() if isinstance(e, nn.Embedding)}
     if len(sizes) != 1:
-        raise ValueError(
-            f"need a config, or embeddings of one size, got {len(sizes)}; set words"
-        )
+        raise ValueError(f"need a config, or embeddings of one size, got {len(sizes)}; set words")
     return sizes.pop()
 
 

@@ -62,8 +62,8 @@ def sparsity_by_word(
     Raises
     ------
     ValueError
-        If there are fewer than two tokens, or an id is not in the vocabulary; and as `pretrained.hooked`
-        does.
+        If there are fewer than two tokens, an id is not in the vocabulary, or an activation is not finite;
+        and as `pretrained.hooked` does.
     TypeError
         If gradients are asked for, and the model is neither a module nor of this library.
     gradients.GradientError
@@ -99,6 +99,9 @@ def _without(
 ) -> Iterator[tuple[Int[Tensor, " tokens"], Float[Tensor, "tokens columns"]]]:
     """Places of some tokens in the text, and χ of the layers there."""
     for block in activations.blocks(model, examples.inputs, layers=names, streams=streams, steps=steps):
+        for name, rows in block.layers.items():
+            if not rows.isfinite().all():
+                raise ValueError(f"need finite activations, got others at {name}; measure another checkpoint")
         yield block.tokens, torch.stack([_chi(name, block.layers[name]).cpu() for name in names], 1)
 
 

@@ -99,8 +99,6 @@ def trajectory(
         except ValueError as error:
             raise ValueError(f"step {step} beside the target: {error}") from error
         del model, source  # before the next one is loaded
-        for derived in (similarity._kept, similarity._whitening):
-            derived.cache_clear()  # it would hold the sums of many checkpoints
     return pd.concat(tables.values(), ignore_index=True)
 
 

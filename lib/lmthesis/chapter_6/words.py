@@ -438,7 +438,7 @@ def frequent_table(words: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One row per `seed` and `epoch`: the `mean`, and over how many `words`.
     """
-    top = next(column for column in words if column.startswith(f"{TAXICAB} ")).removeprefix(f"{TAXICAB} ")
+    top = next(column for column in map(str, words) if column.startswith(TAXICAB)).removeprefix(f"{TAXICAB} ")
     groups = frequent(words).astype({top: float}).groupby(["seed", "epoch"])[top]
     return groups.agg(mean="mean", words="size").reset_index()
 
