@@ -12,12 +12,12 @@ from lmdynamics.measures.words import WordSums
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.observe import gradients
 from lmdynamics.text.streams import Examples
-from lmthesis.chapter_6.words import columns_of, measured, values_of
+from lmthesis.chapter_6.words import columns_of, measures, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is measured, and how often."""
+    """How much is measures, and how often."""
 
     model: ModelSettings = LANGUAGE_MODEL
     texts: tuple[tuple[int, int], ...] = TEXTS
@@ -66,7 +66,7 @@ def one_pass(settings: ModelSettings, words: int, batches: int) -> Callable[[], 
 
     def run() -> None:
         sums = [WordSums(words, columns_of(model)) for _ in range(2)]
-        for block in gradients.blocks(model, examples, measure=measured):
+        for block in gradients.blocks(model, examples, measure=measures):
             for each, ids in zip(sums, (targets, inputs), strict=True):
                 each.update(ids[block.tokens], values_of(block))
 

@@ -11,6 +11,7 @@ from conftest import only
 
 from lmdynamics.ground import grid
 from lmdynamics.measures import similarity
+from lmdynamics.measures.probes import ProbeSettings
 from lmdynamics.observe import activations
 from lmthesis import recorded
 from lmthesis.chapter_4 import figures, page, probing, settings, taggers, trajectories
@@ -106,7 +107,39 @@ def test_the_ceiling_is_between_final_states_on_the_shared_text(trained, tables)
     assert (len(rows), set(rows["epoch"])) == (6, {2})
 
 
-def test_taggers_of_fewer_epochs_are_read_from_a_longer_run(trained, tables):
+@pytest.fixture
+def few(trained):
+    """The taggers of one task beside the model of one seed."""
+    return replace(
+        trained,
+        models=replace(trained.models, runs=trained.models.runs[1:]),
+        tasks={"topic": trained.tasks["topic"]},
+        runs={key: run for key, run in trained.runs.items() if (key.task, key.seed) == ("topic", 1)},
+    )
+
+
+def test_taggers_are_compared_on_as_many_tokens_as_are_asked_for(few, jobs):
+    table = trajectories.trajectory_table(few, 1_000)
+    assert jobs == ["trajectories"]
+    ids = activations.spread(few.shared.test.ids, 1_000)
+    key = Key("topic", "input", "true", 1)
+    row = only(table, **key._asdict(), epoch=2, layer="h2")
+    x, y = states(few.models.runs[0].model(2), ids, "h2"), states(few.model(key), ids, "h1")
+    assert row["svcca"].item() == pytest.approx(similarity.svcca(x, y), abs=1e-9)
+    assert set(table["tokens"]) == {1_000}
+    assert table["shared"].all()
+    assert table["own"].all()
+
+
+def test_probes_are_trained_and_tested_on_as_many_tokens_as_are_asked_for(few, jobs):
+    asked = ProbeSettings(hidden=False, epochs=1, train_tokens=600, test_tokens=200)
+    table = probing.accuracy_table(few, (asked, replace(asked, test_tokens=150)))
+    assert jobs == ["accuracies"]
+    assert table["tokens"].value_counts().to_dict() == dict.fromkeys((200, 150), len(table) // 2)
+    assert (set(table["task"]), set(table["seed"]), set(table["hidden"])) == ({"topic"}, {1}, {False})
+
+
+def test_taggers_of_fewer_epochs_are_read_from_a_longer_run(trained, tables, jobs):
     fewer = replace(trained, epochs=dict.fromkeys(trained.epochs, 0))
     key = Key("UDP POS", "output", "true", 0)
     untrained = only(taggers.performance_table(fewer), **key._asdict())

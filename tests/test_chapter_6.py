@@ -229,7 +229,7 @@ def test_vectors_of_zeros_are_left_out_and_counted(models, monkeypatch):
     row = only(tables["rho"], side="input", layer="e", kind="activation", measure="chi", how="pearson")
     assert row["words"].item() == len(set(text.examples.inputs.tolist()) - {0, common})
     assert (
-        of_words.excluded(models, tables["undefined"], 20).set_index("left out")["number"][
+        of_words.excluded_table(models, tables["undefined"], 20).set_index("left out")["number"][
             "vectors of zeros, over all checkpoints and layers"
         ]
         == tokens
@@ -242,7 +242,7 @@ def test_too_few_words_for_a_matched_sample_are_told_and_the_findings_not_tested
     assert set(text.groups) == {"all", "open", "closed"}
     few = replace(models, texts={**models.texts, MAIN: text})
     undefined = of_words.sparsities(MAIN, text, models.models.runs[0], 0, False)["undefined"]
-    table = of_words.excluded(few, undefined, many.matched)
+    table = of_words.excluded_table(few, undefined, many.matched)
     (row,) = table[table["left out"].str.contains("too few for a matched sample of 5000")].itertuples()
     assert row.number == min(text.groups["open"].sum(), text.groups["closed"].sum())
 
@@ -357,18 +357,18 @@ def test_every_finding_has_its_tables_and_the_page_its_own(tables):
     assert len(CLAIMS.verdict_table(tables)) == len(CLAIMS) == 31
     for table in (
         tables["properties"],
-        page.sent_back(tables["levels"], tables["rho"]),
-        page.at_last(tables["rho"], "target"),
-        page.controls(tables["rho"], tables["levels"]),
-        page.checked(tables["steps"]),
-        page.loss_changes(tables["allocated"]),
+        page.later_loss_table(tables["levels"], tables["rho"]),
+        page.last_correlation_table(tables["rho"], "target"),
+        page.control_table(tables["rho"], tables["levels"]),
+        page.allocation_error_table(tables["steps"]),
+        page.loss_change_table(tables["allocated"]),
     ):
         assert len(table) > 0
         assert not table.isna().any(axis=None)
 
 
 def test_what_later_words_send_back_is_nothing_at_the_top_and_something_below(tables):
-    shares = page.sent_back(tables["levels"], tables["rho"]).set_index("layer")
+    shares = page.later_loss_table(tables["levels"], tables["rho"]).set_index("layer")
     assert shares.loc["h2", "share from later words"] == "0.0%"
     assert (
         shares.loc["h2", "with target frequency, whole"]
@@ -422,7 +422,7 @@ def test_the_check_of_allocation_tells_rises_from_falls():
         {"epoch": [0, 0, 1, 1], "change": [-0.3, 0.1, 0.2, 0.4]}
         | {"first order": [-0.3, 0.0, 0.2, 0.4], "Simpson": [-0.3, 0.1, 0.2, 0.4]}
     )
-    assert page.checked(steps).to_dict("list") == {
+    assert page.allocation_error_table(steps).to_dict("list") == {
         "epoch": [0, 1],
         "true change": ["-0.1", "+0.3"],
         "its size": ["0.2", "0.3"],

@@ -172,5 +172,5 @@ def test_a_folder_that_is_none_is_an_error(server, monkeypatch):
 
 def test_files_are_of_corpora_by_the_names_that_load_knows():
     folders = {Path(name).parent.name for name in downloads.SOURCES}
-    assert {downloads._CALLED.get(folder, folder) for folder in folders} <= set(corpora.NAMES)
-    assert set(downloads._CALLED) <= folders
+    assert {downloads._CORPUS_NAMES.get(folder, folder) for folder in folders} <= set(corpora.NAMES)
+    assert set(downloads._CORPUS_NAMES) <= folders

@@ -82,44 +82,44 @@ def test_a_look_sees_logits_and_gradients_of_autograd_however_the_tokens_are_sli
     of_logits, of_hidden = torch.autograd.grad(loss, [logits, hidden])
     head = CrossEntropy(decoder)
     for _ in range(2):
-        looked = head.look(hidden.detach(), targets, torch.clone)
-        for got, wanted in zip(looked, (logits.detach(), of_logits, of_hidden), strict=True):
+        measures = head.measures(hidden.detach(), targets, torch.clone)
+        for got, wanted in zip(measures, (logits.detach(), of_logits, of_hidden), strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
     assert decoder.weight.grad is None
 
 
 def test_a_look_keeps_what_is_measured_of_each_row(example):
     decoder, hidden, targets = example
-    whole, looked = (
-        CrossEntropy(decoder).look(hidden.detach(), targets, measure)
+    whole, measures = (
+        CrossEntropy(decoder).measures(hidden.detach(), targets, measure)
         for measure in (torch.clone, lambda rows: rows.norm(dim=1))
     )
-    torch.testing.assert_close(looked.logits, whole.logits.norm(dim=1), rtol=1e-12, atol=0)
-    torch.testing.assert_close(looked.of_logits, whole.of_logits.norm(dim=1), rtol=1e-12, atol=0)
-    assert torch.equal(looked.of_hidden, whole.of_hidden)
+    torch.testing.assert_close(measures.logits, whole.logits.norm(dim=1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(measures.gradients, whole.gradients.norm(dim=1), rtol=1e-12, atol=0)
+    assert torch.equal(measures.hidden_gradient, whole.hidden_gradient)
 
 
 def test_the_gradient_at_tokens_that_do_not_count_is_zero(example):
     decoder, hidden, targets = example
     targets[::3] = IGNORED
-    looked = CrossEntropy(decoder).look(hidden.detach(), targets, torch.clone)
-    for gradient in (looked.of_logits, looked.of_hidden):
+    measures = CrossEntropy(decoder).measures(hidden.detach(), targets, torch.clone)
+    for gradient in (measures.gradients, measures.hidden_gradient):
         assert (gradient[::3] == 0).all()
         assert (gradient[1::3] != 0).all()
 
 
 def test_the_gradient_of_the_mean_is_that_of_the_sum_over_the_number_of_tokens(example):
     decoder, hidden, targets = example
-    looked = CrossEntropy(decoder).look(hidden.detach(), targets, torch.clone)
+    measures = CrossEntropy(decoder).measures(hidden.detach(), targets, torch.clone)
     mean = CrossEntropy(decoder).backward(hidden.detach(), targets).gradient
-    torch.testing.assert_close(looked.of_hidden / TOKENS, mean, rtol=1e-12, atol=1e-15)
-    torch.testing.assert_close(looked.of_logits.sum(0) / TOKENS, decoder.bias.grad, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(measures.hidden_gradient / TOKENS, mean, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(measures.gradients.sum(0) / TOKENS, decoder.bias.grad, rtol=1e-12, atol=1e-15)
 
 
 def test_no_tokens_and_no_bias_are_refused(example):
     decoder, hidden, targets = example
     head = CrossEntropy(decoder)
-    for call in (head.total, head.backward, lambda *given: head.look(*given, torch.clone)):
+    for call in (head.total, head.backward, lambda *given: head.measures(*given, torch.clone)):
         with pytest.raises(ValueError, match="at least one token"):
             call(hidden.detach()[:0], targets[:0])
     with pytest.raises(ValueError, match="needs a bias"):

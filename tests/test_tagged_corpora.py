@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     """An empty folder of corpora, with a cache of its own and no way to the network."""
     monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LMDYNAMICS_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(downloads, "_downloaded", lambda name: pytest.fail(f"downloads {name}"))
+    monkeypatch.setattr(downloads, "_download", lambda name: pytest.fail(f"downloads {name}"))
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
 

@@ -10,7 +10,7 @@ from lmdynamics.text.corpora import Corpus
 from lmdynamics.text.downloads import DownloadError
 from lmdynamics.text.tasks import Task, TaskSettings
 from lmdynamics.text.vocabulary import CorpusSettings
-from lmthesis import scales as settings
+from lmthesis.chapter_4 import settings
 
 SENTENCES, ARTICLES = 20, 4
 TEXT = CorpusSettings(min_count=1, drop_rare_sentences=False)
@@ -171,7 +171,7 @@ def test_an_unknown_task_or_part_is_refused(task):
 
 @pytest.mark.skipif(not corpora.at_hand("gmb"), reason="LMDYNAMICS_DATA names no folder with the tag corpora")
 def test_the_tasks_of_the_thesis_have_their_classes():
-    text = vocabulary.prepare(settings.SMOKE.corpus)
+    text = vocabulary.prepare(settings.SMOKE.text)
     found = {task.name: task for task in tasks.load(text, TaskSettings(topics=100, sentences=1000))}
     assert tuple(found) == tasks.NAMES
     assert [len(found[name].classes) for name in ("SEM (coarse)", "SEM (fine)", "topic")] == [13, 69, 6]

@@ -38,18 +38,18 @@ def decoded(text, part):
 
 def test_words_are_ranked_by_count_then_alphabet_after_the_unknown():
     counts = {"b": 2, "a": 2, "c": 5, "d": 1, "<unk>": 1}
-    made = Vocabulary.counted(counts, min_count=2)
+    made = Vocabulary.from_counts(counts, min_count=2)
     assert made.words == ("<unk>", "c", "a", "b")
     assert made.counts == (2, 5, 2, 2)
 
 
 def test_unknown_words_are_encoded_as_zero():
-    made = Vocabulary.counted({"a": 1})
+    made = Vocabulary.from_counts({"a": 1})
     assert made.encode(["a", "zebra", "<unk>"]).tolist() == [1, 0, 0]
 
 
 def test_other_words_or_counts_give_another_fingerprint():
-    made = [Vocabulary.counted(counts) for counts in ({"a": 1}, {"a": 2}, {"b": 1})]
+    made = [Vocabulary.from_counts(counts) for counts in ({"a": 1}, {"a": 2}, {"b": 1})]
     assert len({one.fingerprint for one in made}) == 3
 
 

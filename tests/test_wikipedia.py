@@ -155,7 +155,7 @@ def test_nothing_of_the_markup_is_left_in_the_sample():
         r"(?i:category|file|image):|\([\s,;.]*\)|\( | \)| [,;.](?: |$)|  |style=|align=|formula_|"
         r"\ue000|\bcite (?:web|book|news|journal)"
     )
-    reader = corpora._reader("wikipedia-sample")
+    _, reader = corpora._reader("wikipedia-sample")
     found = [
         (document.title, match.group(), text[max(0, match.start() - 30) : match.end() + 30])
         for document in reader.documents()

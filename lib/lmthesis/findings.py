@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pandas.io.formats.style import Styler
 from lmdynamics import claims
 from lmdynamics.claims import Claims
 from lmthesis import recorded
-from lmthesis.recorded import Tables
+from lmthesis.recorded import Tables, Top
 
 
 def chapters() -> dict[str, Claims]:
@@ -27,12 +28,12 @@ def results(scale_name: str, *, source: str = "run") -> dict[str, Tables]:
 
     Raises what `recorded.results` raises.
     """
-    found = {}
+    by_chapter = {}
     for name in chapters():
         study = importlib.import_module(f"lmthesis.{name}.study").study
         scale = importlib.import_module(f"lmthesis.{name}.settings").scale(scale_name)
-        found[name] = recorded.results(study, scale, source=source)
-    return found
+        by_chapter[name] = recorded.results(study, scale, source=source)
+    return by_chapter
 
 
 def verdict_counts(results: Mapping[str, Tables]) -> pd.DataFrame:
@@ -51,17 +52,24 @@ def verdict_counts(results: Mapping[str, Tables]) -> pd.DataFrame:
     return claims.verdict_counts(outcomes)
 
 
-def of_chapter(name: str, results: Mapping[str, Tables]) -> Styler:
-    """Return the verdicts on all claims of one chapter as a page shows them.
+@dataclass(frozen=True)
+class Chapters:
+    """The verdicts on all claims, chapter by chapter, each with what ran."""
 
-    Parameters
-    ----------
-    name
-        Of its folder, such as `chapter_4`.
-    results
-        Tables of each chapter, as `results` returns them.
-    """
-    return styled(chapters()[name].verdict_table(results[name]))
+    results: Mapping[str, Tables]
+    source: str
+
+    def _repr_html_(self) -> str:
+        known, parts = chapters(), []
+        for name, tables in self.results.items():
+            ran = tables["properties"].style.hide(axis="index").set_table_attributes('class="dataframe"')
+            parts += [
+                f"<h2>{name.replace('_', ' ').capitalize()}</h2>",
+                Top(tables["ran"], self.source)._repr_html_(),
+                styled(known[name].verdict_table(tables)).to_html(),
+                f"<details><summary>What ran</summary>{ran.to_html()}</details>",
+            ]
+        return "\n".join(parts)
 
 
 def styled(verdict_table: pd.DataFrame) -> Styler:

@@ -180,21 +180,21 @@ def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
         If it was not recorded; names what was recorded, and where the scale's own settings are asked for, the
         command that records them.
     """
-    wanted = json.loads(json.dumps(asdict(scale)))
-    recorded = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/about.json"))}
-    for home, about in recorded.items():
-        if about["settings"] == wanted:
+    settings = json.loads(json.dumps(asdict(scale)))
+    abouts = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/about.json"))}
+    for home, about in abouts.items():
+        if about["settings"] == settings:
             others = _tables(folder / about["completed_by"]) if about.get("completed_by") else {}
             return Recorded(others | _tables(home), about)
-    known = ", ".join(home.name for home in recorded) or "none"
-    own = recorded.get(_home(folder, chapter, scale.name))
+    names = ", ".join(home.name for home in abouts) or "none"
+    own = abouts.get(_home(folder, chapter, scale.name))
     if own is None:
         what, remedy = f"scale {scale.name}", f", or record it: {_command(chapter, scale.name)}"
     else:
-        changed = [name for name, value in wanted.items() if value != own["settings"].get(name)]
+        changed = [name for name, value in settings.items() if value != own["settings"].get(name)]
         what, remedy = f"{scale.name} with other {', '.join(changed)}", ""
     raise FileNotFoundError(
-        f"{chapter} was not recorded at {what} (there are: {known}); set source to run{remedy}"
+        f"{chapter} was not recorded at {what} (there are: {names}); set source to run{remedy}"
     )
 
 

@@ -1,1 +1,1 @@
-"""What everything else stands on: where things are kept, progress, provenance, and the grid of jobs."""
+"""The base of the library: the cache folder, progress, provenance, and the grid of jobs."""

@@ -1,4 +1,4 @@
-"""Packages that come with an extra of this distribution: what to install where one is absent."""
+"""Errors that say which extra of this distribution installs a missing package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ NOT_IN_NUMBERS = ("*",)  # words of an error
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Around imports of packages that only an extra brings.
+    """Tell how to install a package whose import fails in this context.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def extra(name: str) -> Iterator[None]:
     Raises
     ------
     ModuleNotFoundError
-        If one of them is not installed; says what to install.
+        If a package is not installed; the message says what to install.
     """
     try:
         yield

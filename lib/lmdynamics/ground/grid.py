@@ -1,4 +1,4 @@
-"""Jobs in, tables out: each job is done once, kept by itself, and done side by side with others.
+"""Jobs in, tables out: each job runs once, in parallel with others, and its tables are kept.
 
 A job is one function of a module and its arguments: settings, one seed or one model. What it returns, one
 tidy table or several by name, is kept in a folder named by the hash of what decides it: the function's code
@@ -49,28 +49,28 @@ Function = Callable[..., pd.DataFrame | Tables]
 
 
 class TableError(ValueError):
-    """A kept table is damaged."""
+    """An error about a damaged table."""
 
 
 class Job(NamedTuple):
-    """One function and its arguments."""
+    """A function and its arguments."""
 
     function: Function
     arguments: tuple[Any, ...]
 
     @property
     def name(self) -> str:
-        """For people: the folder's name begins with it."""
+        """A readable name, with which the folder's name begins."""
         return f"{self.function.__module__.split('.')[-1]}-{self.function.__name__}".replace("-_", "-")
 
     def folder(self, code: str) -> Path:
-        """Where what it returns is kept, given the fingerprint of its function."""
-        decides = [f"{self.function.__module__}.{self.function.__qualname__}", code, identity(self.arguments)]
-        return cache_directory() / "tables" / f"{self.name}-{_hash(json.dumps(decides).encode())}"
+        """Return the folder of the job's tables, given the fingerprint of its function."""
+        parts = [f"{self.function.__module__}.{self.function.__qualname__}", code, identity(self.arguments)]
+        return cache_directory() / "tables" / f"{self.name}-{_hash(json.dumps(parts).encode())}"
 
 
 def table(function: Function, calls: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
-    """Return one table from jobs that return one each, row after row in the order of the calls.
+    """Return the rows of all jobs as one table, in the order of the calls; each job returns one table.
 
     Parameters
     ----------
@@ -88,22 +88,23 @@ def table(function: Function, calls: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     RuntimeError
         If the function was edited since this process imported it: other processes would run it as it is now.
     """
-    (found,) = tables(function, calls).values()
-    return found
+    (only_table,) = tables(function, calls).values()
+    return only_table
 
 
 def tables(function: Function, calls: Iterable[tuple[Any, ...]]) -> dict[str, pd.DataFrame]:
-    """Return tables by name from jobs that return several each. Parameters and errors are those of `table`.
+    """Return the rows of all jobs as tables by name; each job returns several tables.
 
-    A table that some jobs do not return is put together from those that do.
+    A table that some jobs do not return has the rows of those that do. Parameters and errors are those of
+    `table`.
     """
     jobs, code = [Job(function, tuple(call)) for call in calls], code_fingerprint(function)
-    homes = [job.folder(code) for job in jobs]
-    missing = {home: job for home, job in zip(homes, jobs, strict=True) if not home.exists()}
-    results(_keep, [(*job, code, home) for home, job in missing.items()], code_of=function)
-    parts = [_read(home) for home in homes]
+    folders = [job.folder(code) for job in jobs]
+    missing = {folder: job for folder, job in zip(folders, jobs, strict=True) if not folder.exists()}
+    results(_keep, [(*job, code, folder) for folder, job in missing.items()], code_of=function)
+    parts = [_read(folder) for folder in folders]
     names = dict.fromkeys(name for each in parts for name in each)
-    return {name: _joined([each[name] for each in parts if name in each]) for name in names}
+    return {name: _concatenation([each[name] for each in parts if name in each]) for name in names}
 
 
 def results(
@@ -112,9 +113,9 @@ def results(
     *,
     code_of: Callable[..., Any] | None = None,
 ) -> list[Any]:
-    """Call a function with each tuple of arguments, side by side, and return what it returns, in order.
+    """Call a function with each tuple of arguments, in parallel, and return the results in order.
 
-    Nothing is kept: for functions that keep their own, such as `runs.train`.
+    The results are not kept: for functions that keep their own, such as `runs.train`.
 
     Parameters
     ----------
@@ -131,8 +132,10 @@ def results(
         If that code was edited since this process imported it.
     """
     calls = list(calls)
-    watched = code_of or function
-    work = [joblib.delayed(_on_one)(function, each, watched, code_fingerprint(watched)) for each in calls]
+    code_owner = code_of or function
+    work = [
+        joblib.delayed(_on_one)(function, each, code_owner, code_fingerprint(code_owner)) for each in calls
+    ]
     if not work:
         return []
     with _engine(len(work)) as parallel:
@@ -140,15 +143,15 @@ def results(
 
 
 def stream(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Yield what a function returns for each tuple of arguments, in order, while others are still at work.
+    """Yield the result of a function for each tuple of arguments, in order, as soon as it is ready.
 
-    Processes of this machine share the calls as soon as there is a second one; the calls are asked for as
-    they are needed, so that they need not fit into memory.
+    Processes of this machine share the calls as soon as there is a second one; the calls are taken one by
+    one, so that they need not fit into memory.
     """
     calls = iter(calls)
-    begun = list(itertools.islice(calls, 2))
-    work = (joblib.delayed(function)(*each) for each in itertools.chain(begun, calls))
-    yield from joblib.Parallel(n_jobs=1 if len(begun) < 2 else -1, return_as="generator")(work)
+    first_calls = list(itertools.islice(calls, 2))
+    work = (joblib.delayed(function)(*each) for each in itertools.chain(first_calls, calls))
+    yield from joblib.Parallel(n_jobs=1 if len(first_calls) < 2 else -1, return_as="generator")(work)
     get_reusable_executor().shutdown()
 
 
@@ -158,19 +161,19 @@ def device(name: str = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        If the name is another, or CUDA is asked for and absent.
+        If there is no such name, or no CUDA device where the name needs one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"a device is auto, cpu or cuda, got {name!r}")
+        raise ValueError(f"a device is auto, cpu or cuda, got {name!r}; use one of these")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"need a CUDA device for {name!r}, found none; use 'cpu' or 'auto'")
+        raise ValueError(f"need a CUDA device for {name!r}, got none; use 'cpu' or 'auto'")
     return torch.device(name)
 
 
 def identity(value: Any) -> Any:
-    """Return what tells an argument of a job from others, as plain lists, dicts, texts and numbers.
+    """Return the identity of a job's argument, as plain lists, texts and numbers.
 
     Plain values are themselves; arrays are the hash of their values; an object with a `fingerprint` is that;
     other dataclasses and named tuples are their fields.
@@ -178,7 +181,7 @@ def identity(value: Any) -> Any:
     Raises
     ------
     TypeError
-        If the argument is nothing of these.
+        If the argument is none of these.
     """
     match value:
         case None | bool() | int() | float() | str():
@@ -211,18 +214,20 @@ def identity(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _engine(jobs: int) -> Iterator[joblib.Parallel]:
-    """What runs so many jobs: a cluster that was named, one GPU, or the processors of this machine."""
+    """Yield the engine for a number of jobs: a cluster, one GPU, or the processors of this machine."""
     if address := os.environ.get(CLUSTER):
         with _client(address), joblib.parallel_config("dask", wait_for_workers_timeout=60):
             yield joblib.Parallel()
         return
-    backend, asked = get_active_backend()
+    backend, processes = get_active_backend()
     if type(backend).__name__ == "DaskDistributedBackend":
         yield joblib.Parallel()
     elif torch.cuda.is_available():
         yield joblib.Parallel(n_jobs=min(jobs, THREADS), backend="threading")
     else:
-        yield joblib.Parallel(n_jobs=min(jobs, asked if asked and asked > 1 else joblib.cpu_count()))
+        yield joblib.Parallel(
+            n_jobs=min(jobs, processes if processes and processes > 1 else joblib.cpu_count())
+        )
         get_reusable_executor().shutdown()  # idle workers hold memory, and warn when the interpreter ends
 
 
@@ -237,10 +242,10 @@ def _client(address: str) -> Any:
 
 
 def _on_one(
-    function: Callable[..., Any], arguments: Sequence[Any], watched: Callable[..., Any], code: str
+    function: Callable[..., Any], arguments: Sequence[Any], code_owner: Callable[..., Any], code: str
 ) -> Any:
-    """One call, on one processor."""
-    require_code(code, watched)
+    """Call a function on one processor."""
+    require_code(code, code_owner)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -249,53 +254,51 @@ def _on_one(
         torch.set_num_threads(before)
 
 
-def _keep(function: Function, arguments: tuple[Any, ...], code: str, home: Path) -> None:
-    """Do a job and keep what it returns, unless another process has done so meanwhile."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{home}.lock"):
-        if home.exists():
+def _keep(function: Function, arguments: tuple[Any, ...], code: str, folder: Path) -> None:
+    """Run a job and keep its tables, unless another process has kept them meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.exists():
             return
-        begun = time.monotonic()
-        returned = function(*arguments)
-        found = {"table": returned} if isinstance(returned, pd.DataFrame) else dict(returned)
-        contents = {name: each.to_parquet(index=False) for name, each in found.items()}
+        start = time.monotonic()
+        result = function(*arguments)
+        parts = {"table": result} if isinstance(result, pd.DataFrame) else dict(result)
+        contents = {name: each.to_parquet(index=False) for name, each in parts.items()}
         about = {
             "function": f"{function.__module__}.{function.__qualname__}",
             "code": code,
             "arguments": identity(arguments),
             "tables": {name: _hash(content) for name, content in contents.items()},
-            "seconds": round(time.monotonic() - begun, 3),
+            "seconds": round(time.monotonic() - start, 3),
             **provenance(),
         }
-        with tempfile.TemporaryDirectory(prefix=".being-written-", dir=home.parent) as folder:
-            whole = Path(folder, home.name)
+        with tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder.parent) as temporary:
+            whole = Path(temporary, folder.name)
             whole.mkdir()
             for name, content in contents.items():
                 (whole / f"{name}.parquet").write_bytes(content)
             (whole / "job.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            whole.rename(home)  # whole or not at all
+            whole.rename(folder)  # whole or not at all
 
 
-def _read(home: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a job that was done."""
-    found = {}
+def _read(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the kept tables of a job."""
+    parts = {}
     try:
-        about = json.loads((home / "job.json").read_text(encoding="utf-8"))
-        for name, wanted in about["tables"].items():
-            content = (home / f"{name}.parquet").read_bytes()
-            if _hash(content) != wanted:
+        about = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        for name, digest in about["tables"].items():
+            content = (folder / f"{name}.parquet").read_bytes()
+            if _hash(content) != digest:
                 raise ValueError(f"the hash of {name}.parquet is not the one in job.json")
-            found[name] = pd.read_parquet(io.BytesIO(content))
+            parts[name] = pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise TableError(f"{home} holds damaged tables ({error}); delete it and run again") from error
-    return found
+        raise TableError(f"{folder} holds damaged tables ({error}); delete it and run again") from error
+    return parts
 
 
-def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    filled = [each for each in parts if len(each)] or parts[
-        :1
-    ]  # empty ones would change the types of columns
-    return pd.concat(filled, ignore_index=True)
+def _concatenation(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    rows = [each for each in parts if len(each)]  # empty tables would change the types of columns
+    return pd.concat(rows or parts[:1], ignore_index=True)
 
 
 def _hash(content: bytes) -> str:

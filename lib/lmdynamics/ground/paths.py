@@ -1,4 +1,4 @@
-"""Where the library keeps what it can make or fetch again."""
+"""The folder for files that the library can make or fetch again."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from platformdirs import user_cache_path
 
 
 def cache_directory() -> Path:
-    """The folder for downloads, read corpora and trained runs; it need not exist yet.
+    """Return the folder for downloads, corpora and trained runs; it need not exist yet.
 
-    The environment variable ``LMDYNAMICS_CACHE`` names it; without one it is
-    the system's own place for caches.
+    The environment variable ``LMDYNAMICS_CACHE`` names it; without that variable it is
+    the system's own folder for caches.
     """
-    named = os.environ.get("LMDYNAMICS_CACHE")
-    return Path(named).expanduser() if named else user_cache_path("lmdynamics")
+    folder = os.environ.get("LMDYNAMICS_CACHE")
+    return Path(folder).expanduser() if folder else user_cache_path("lmdynamics")

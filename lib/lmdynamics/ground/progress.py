@@ -1,4 +1,4 @@
-"""Long work says how far it is, through one place, and never twice a blink.
+"""Lines of progress for long work, at most one every tenth of a second.
 
 Lines go to the file that the environment variable `LMDYNAMICS_PROGRESS` names, where it is set: the book's
 runner follows that file, since what a notebook prints would land on its page. Elsewhere they go to standard
@@ -21,20 +21,20 @@ VARIABLE = "LMDYNAMICS_PROGRESS"
 
 @runtime_checkable
 class Stream(Protocol):
-    """What a line needs of standard error, or of whatever stands in for it."""
+    """The methods of a text stream that a line of progress uses."""
 
     def write(self, text: str, /) -> object:
-        """Write some text."""
+        """Write a text."""
 
     def flush(self) -> object:
-        """Show what was written."""
+        """Show the text written so far."""
 
     def isatty(self) -> bool:
         """Tell whether this is a terminal."""
 
 
 class Line:
-    """One line of progress: overwritten in a terminal, now and then a new one elsewhere.
+    """A line of progress, overwritten in a terminal and repeated in a log.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class Line:
     ) -> None:
         self._stream = stream
         self._overwrites = not isinstance(stream, Path) and stream.isatty()
-        usual = 0.5 if isinstance(stream, Path) else 0.1 if self._overwrites else 10.0
-        self._seconds = usual if seconds is None else seconds
+        default = 0.5 if isinstance(stream, Path) else 0.1 if self._overwrites else 10.0
+        self._seconds = default if seconds is None else seconds
         self._clock = clock
         self._next = -float("inf")
 
@@ -73,7 +73,7 @@ class Line:
         return True
 
     def clear(self) -> None:
-        """Take the line away again, in a terminal."""
+        """Erase the line, in a terminal."""
         if self._overwrites:
             self._write("\r\x1b[K")
 
@@ -122,9 +122,9 @@ class Progress:
         self.total = total
         self.unit = unit
         self.done = done
-        self._start = done
+        self._done_before = done
         self._clock = clock
-        self._began = clock()
+        self._start_time = clock()
 
     def __enter__(self) -> "Progress":
         return self
@@ -133,13 +133,13 @@ class Progress:
         clear()
 
     def advance(self, amount: int = 1, *, note: str = "") -> None:
-        """Count some more as done and report it; the note (epoch, loss) follows the label."""
+        """Add an amount of work done and report it; the note (epoch, loss) follows the label."""
         self.done += amount
         report(self.text(note))
 
     def text(self, note: str = "") -> str:
-        """Return the line as it stands: label, note, done of total, rate, time left."""
-        rate = (self.done - self._start) / max(self._clock() - self._began, 1e-9)
+        """Return the current line: label, note, done of total, rate, time left."""
+        rate = (self.done - self._done_before) / max(self._clock() - self._start_time, 1e-9)
         left = f", {_duration((self.total - self.done) / rate)} left" if rate > 0 else ""
         label = f"{self.label}, {note}" if note else self.label
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
@@ -152,7 +152,7 @@ def report(text: str) -> None:
 
 
 def clear() -> None:
-    """Take the line of progress away, where it stands in a terminal."""
+    """Erase the line of progress, in a terminal."""
     _line().clear()
 
 
@@ -160,7 +160,7 @@ _lines: dict[str | Stream, Line] = {}
 
 
 def _line() -> Line:
-    """Return the line for where progress goes now, since the stream may be another at the next call."""
+    """Return the line for the current target, which may change between two calls."""
     path = os.environ.get(VARIABLE)
     target = path or sys.stderr
     if target not in _lines:

@@ -1,11 +1,11 @@
-"""What a number depends on: the code that computes it, the versions it ran with, the machine.
+"""The provenance of a number: the code that computes it, the package versions and the machine.
 
 The fingerprint of a function covers the function and every definition that it reaches: functions, classes and
 constants that it names, those that these name, and so on, within the packages that are *tracked* (this
-library and every package whose functions were asked about). Annotations count as names: the methods of an
-argument are reached through its type. Code is compared by meaning: comments, formatting and docstrings are
-left out, so that only an edit that can change a number changes its fingerprint. Code is read, never run. A
-module that is used as a value, or a package whose `__path__` is asked for, counts whole. Of
+library and every package of a function whose fingerprint was taken). Annotations count as names: the methods
+of an argument are reached through its type. Code is compared by meaning: comments, formatting and docstrings
+are left out, so that only an edit that can change a number changes its fingerprint. Code is never run. A
+module that is used as a value, or a package whose `__path__` is used, counts whole. Of
 ``import_module(f"...")`` every module counts that fits the fixed parts of the text. What else is built at run
 time (`globals()["name"]`) is not seen.
 
@@ -47,14 +47,14 @@ _WHOLE = "*"
 
 
 class Definition(NamedTuple):
-    """What a module defines at its top level, by name."""
+    """A definition at the top level of a module."""
 
     module: str
     name: str
 
 
 def track(package: str) -> None:
-    """Count the code of a package, besides this library's own, among what numbers depend on.
+    """Include the code of a package in the fingerprints of functions that reach it.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def track(package: str) -> None:
 
 
 def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) -> str:
-    """Fingerprint of some code and of every definition that it reaches.
+    """Return the fingerprint of some code and of every definition that it reaches.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) 
 
 
 def text_fingerprint(source: str) -> str:
-    """Fingerprint of all that some source text reaches in tracked packages, as their files are.
+    """Return the fingerprint of all definitions that a source text reaches in the files of tracked packages.
 
     Parameters
     ----------
@@ -119,30 +119,30 @@ def text_fingerprint(source: str) -> str:
 
 
 def text_reaches(source: str) -> set[Definition]:
-    """Return every definition that some source text reaches in tracked packages, as their files are.
+    """Return every definition that a source text reaches in the files of tracked packages.
 
     Parameters
     ----------
     source
-        As of `text_fingerprint`. What it imports need not exist: it fails where the text is run.
+        As of `text_fingerprint`. A module that it imports need not exist: running the text says so.
     """
     return _closure(_Code("", source, is_package=False).all_references(), as_imported=False)
 
 
 def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[Definition]:
     """Return every definition that some code reaches, itself included. Arguments as of `code_fingerprint`."""
-    wanted = [_definition(each) for each in code]
-    for module, name in wanted:
-        found = _code(module, as_imported)
-        if name != _WHOLE and name not in found.statements:
+    definitions = [_definition(each) for each in code]
+    for module, name in definitions:
+        if name != _WHOLE and name not in _code(module, as_imported).statements:
             raise ValueError(
-                f"{module} defines no {name!r} at its top level; define it there, by a statement"
+                f"need a function at the top level of {module}, got {name!r}, which is not "
+                "defined; define it there, by a statement"
             )
-    return _closure(wanted, as_imported=as_imported)
+    return _closure(definitions, as_imported=as_imported)
 
 
 def require_code(fingerprint: str, function: Callable[..., Any]) -> None:
-    """Refuse to go on where this process imported other code than the one that asks it for work.
+    """Raise an error if this process imported other code of a function than the fingerprint says.
 
     Raises
     ------
@@ -150,11 +150,11 @@ def require_code(fingerprint: str, function: Callable[..., Any]) -> None:
         If `code_fingerprint(function)` is another than the fingerprint.
     """
     if code_fingerprint(function) != fingerprint:
-        raise _edited(f"{function.__module__}.{function.__qualname__}, or what it needs,")
+        raise _edit_error(f"{function.__module__}.{function.__qualname__}, or what it needs,")
 
 
 def imported_modules(source: str, *, package: str = "") -> set[str]:
-    """Return the modules of tracked packages that some source text imports itself, anywhere in it.
+    """Return the modules of tracked packages that a source text imports, anywhere in it.
 
     Parameters
     ----------
@@ -163,20 +163,20 @@ def imported_modules(source: str, *, package: str = "") -> set[str]:
     package
         The package that the source is in, from which its relative imports start.
     """
-    found: set[str] = set()
-    for node in ast.walk(_parsed(source)):
-        for dotted, name in _imported(node, package).values():
-            joined = f"{dotted}.{name}" if name else dotted
-            found.add(joined if _path(joined) else dotted)
-    return {name for name in found if _path(name) is not None}
+    names: set[str] = set()
+    for node in ast.walk(_tree(source)):
+        for dotted, name in _import_bindings(node, package).values():
+            full_name = f"{dotted}.{name}" if name else dotted
+            names.add(full_name if _path(full_name) else dotted)
+    return {name for name in names if _path(name) is not None}
 
 
 def provenance() -> dict[str, str]:
-    """Return versions, machine and date (UTC, to the second), to be kept beside a recorded result."""
+    """Return the versions, the machine and the date (UTC, to the second) to record beside a result."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        **{name: found for name in _VERSIONS if (found := _version(name))},
+        **{name: number for name in _VERSIONS if (number := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "accelerator": _accelerator(),
     }
@@ -208,25 +208,25 @@ def _digest(definitions: Iterable[Definition], *, as_imported: bool) -> str:
     return digest.hexdigest()[:16]
 
 
-def _closure(wanted: Iterable[Definition], *, as_imported: bool) -> set[Definition]:
-    """Those definitions and all that they reach."""
-    found: set[Definition] = set()
-    waiting = list(wanted)
-    while waiting:
-        module, name = waiting.pop()
+def _closure(definitions: Iterable[Definition], *, as_imported: bool) -> set[Definition]:
+    """Return some definitions and all definitions that they reach."""
+    closure: set[Definition] = set()
+    queue = list(definitions)
+    while queue:
+        module, name = queue.pop()
         if _path(module) is None:  # no such module: running it says so
             continue
         code = _code(module, as_imported)
-        if {name, _WHOLE} & code.excepted:
+        if {name, _WHOLE} & code.names_not_in_numbers:
             continue
         names = [*code.statements, ""] if name == _WHOLE else [name, ""]  # "": statements that bind no name
         for each in (Definition(module, each) for each in names):
-            if each not in found and each.name in code.statements:
-                found.add(each)
-                waiting += code.references(each.name)
+            if each not in closure and each.name in code.statements:
+                closure.add(each)
+                queue += code.references(each.name)
         if name != _WHOLE and name not in code.statements:
-            waiting += code.behind(name)
-    return found
+            queue += code.import_definitions(name)
+    return closure
 
 
 @dataclass(eq=False)
@@ -244,29 +244,29 @@ class _Code:
     _references: dict[str, list[Definition]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._take(_parsed(self.source).body)
+        self._add(_tree(self.source).body)
 
-    def _take(self, body: list[ast.stmt]) -> None:
+    def _add(self, body: list[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self._bind(statement)
             elif _is_type_checking(statement):
-                self._take(statement.body)  # type: ignore[attr-defined]
+                self._add(statement.body)  # type: ignore[attr-defined]
             elif not _is_text(statement) and not _is_for_the_command_line(statement):
-                bound = _bound(statement)
-                for name in bound or ("",):
+                names = _binding_names(statement)
+                for name in names or ("",):
                     self.statements.setdefault(name, []).append(statement)
                 for node in ast.walk(statement):  # such as in `try` at the top level
-                    if bound and not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                    if names and not isinstance(statement, ast.FunctionDef | ast.ClassDef):
                         self._bind(node)
 
     def _bind(self, node: ast.AST) -> None:
-        for alias, root in _imported(node, self.package).items():
+        for alias, root in _import_bindings(node, self.package).items():
             self.imports.setdefault(alias, []).append(root)
 
     @property
-    def excepted(self) -> set[str]:
-        """Names that no number depends on."""
+    def names_not_in_numbers(self) -> set[str]:
+        """The names that no number depends on."""
         return {
             name
             for statement in self.statements.get(EXCEPT, ())
@@ -276,45 +276,47 @@ class _Code:
 
     @property
     def package(self) -> str:
-        """Where relative imports start."""
+        """The package from which relative imports start."""
         return self.module if self.is_package else self.module.rpartition(".")[0]
 
     def essence(self, name: str) -> str:
-        """The statements of a name without comments, formatting and docstrings."""
+        """Return the statements of a name without comments, formatting and docstrings."""
         if name not in self._essences:
-            self._essences[name] = "\n".join(map(_unparsed, self.statements[name]))
+            self._essences[name] = "\n".join(map(_bare_code, self.statements[name]))
         return self._essences[name]
 
     def references(self, name: str) -> list[Definition]:
-        """The definitions that those of a name use themselves."""
+        """Return the definitions that the statements of a name use."""
         if name not in self._references:
             uses = _Uses(self)
             for statement in self.statements[name]:
                 uses.visit(statement)
-            self._references[name] = list(dict.fromkeys(uses.found))
+            self._references[name] = list(dict.fromkeys(uses.definitions))
         return self._references[name]
 
     def all_references(self) -> list[Definition]:
-        """All that the module uses, and what it imports without naming it again."""
-        found = [each for name in self.statements for each in self.references(name)]
+        """Return all definitions that the module uses, and those that it imports without using them."""
+        references = [each for name in self.statements for each in self.references(name)]
         nodes = [node for body in self.statements.values() for each in body for node in ast.walk(each)]
-        used = {node.id for node in nodes if isinstance(node, ast.Name)} - self.statements.keys()
-        return found + [each for name in self.imports if name not in used for each in self.behind(name)]
+        names = {node.id for node in nodes if isinstance(node, ast.Name)} - self.statements.keys()
+        return references + [
+            each for name in self.imports if name not in names for each in self.import_definitions(name)
+        ]
 
-    def behind(self, name: str) -> list[Definition]:
-        """What a name stands for that the module does not define itself: what it imports under that name."""
+    def import_definitions(self, name: str) -> list[Definition]:
+        """Return the definitions that the module imports under a name."""
         return self.attribute(name, ())
 
     def attribute(self, name: str, attributes: tuple[str, ...]) -> list[Definition]:
-        """What such a name stands for, with the attributes asked of it."""
-        return [each for root in self.imports.get(name, ()) for each in _resolved(root, attributes)]
+        """Return the definitions that an imported name stands for, followed by some attributes."""
+        return [each for root in self.imports.get(name, ()) for each in _definitions(root, attributes)]
 
 
 class _Uses(ast.NodeVisitor):
-    """Finds the definitions that code uses; local names hide those of the module."""
+    """A visitor that collects the definitions that code uses; local names hide those of the module."""
 
     def __init__(self, code: _Code) -> None:
-        self.code, self.found = code, []  # type: tuple[_Code, list[Definition]]
+        self.code, self.definitions = code, []  # type: tuple[_Code, list[Definition]]
         self.scopes: list[dict[str, tuple[str, str] | None]] = []
         """Names bound in each function around, by what they were imported from; None for values."""
 
@@ -323,12 +325,12 @@ class _Uses(ast.NodeVisitor):
             self._use(node.id, ())
 
     def visit_Call(self, node: ast.Call) -> None:
-        self.found += _named_at_run_time(node, _WHOLE)
+        self.definitions += _run_time_imports(node, _WHOLE)
         self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if named := _named_at_run_time(node.value, node.attr):
-            self.found += named
+        if imports := _run_time_imports(node.value, node.attr):
+            self.definitions += imports
             return
         attributes, below = [node.attr], node.value
         while isinstance(below, ast.Attribute):
@@ -345,7 +347,7 @@ class _Uses(ast.NodeVisitor):
             self.visit(node.value)
 
     def _annotation(self, node: ast.expr) -> None:
-        """An annotation, which may stand in quotes; axes of arrays do so too, and name nothing."""
+        """Visit an annotation, which may be in quotes; the quoted axes of arrays name nothing."""
         match node:
             case ast.Constant(str() as text):
                 with suppress(SyntaxError):
@@ -370,12 +372,12 @@ class _Uses(ast.NodeVisitor):
             if name in scope:
                 root = scope[name]
                 if root:
-                    self.found += _resolved(root, attributes)
+                    self.definitions += _definitions(root, attributes)
                 return
         if name in self.code.statements:
-            self.found.append(Definition(self.code.module, name))
+            self.definitions.append(Definition(self.code.module, name))
         else:
-            self.found += self.code.attribute(name, attributes)
+            self.definitions += self.code.attribute(name, attributes)
 
     def _within(self, node: ast.AST, parts: Iterable[ast.AST]) -> None:
         self.scopes.append(_local_names(node, self.code.package))
@@ -407,40 +409,40 @@ class _Uses(ast.NodeVisitor):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
 
-def _named_at_run_time(node: ast.expr, name: str) -> list[Definition]:
-    """What `import_module` of a text may give: that name in each module which fits its fixed parts."""
+def _run_time_imports(node: ast.expr, name: str) -> list[Definition]:
+    """Return the definitions of a name in each module that `import_module` of a text may import."""
     match node:
         case ast.Call(
             func=ast.Attribute(attr="import_module") | ast.Name("import_module"), args=[ast.JoinedStr(parts)]
         ):
-            fixed = (str(part.value) if isinstance(part, ast.Constant) else None for part in parts)
-            text = "".join("[^.]+" if part is None else re.escape(part) for part in fixed)
-            every = (module for package in _FOLDERS for module in _below(package))
-            return [Definition(module, name) for module in every if re.fullmatch(text, module)]
+            constants = (str(part.value) if isinstance(part, ast.Constant) else None for part in parts)
+            text = "".join("[^.]+" if part is None else re.escape(part) for part in constants)
+            modules = (module for package in _FOLDERS for module in _modules_in(package))
+            return [Definition(module, name) for module in modules if re.fullmatch(text, module)]
     return []
 
 
 def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | None]:
-    """Names that a function, lambda or comprehension binds itself."""
-    found: dict[str, tuple[str, str] | None] = {}
+    """Return the names that a function, lambda or comprehension binds."""
+    roots: dict[str, tuple[str, str] | None] = {}
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        found |= {each.arg: None for each in ast.walk(node.args) if isinstance(each, ast.arg)}
-    elsewhere: set[str] = set()
-    waiting = list(ast.iter_child_nodes(node))
-    while waiting:
-        each = waiting.pop()
+        roots |= {each.arg: None for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+    global_names: set[str] = set()
+    queue = list(ast.iter_child_nodes(node))
+    while queue:
+        each = queue.pop()
         if isinstance(each, ast.Global):
-            elsewhere |= set(each.names)
+            global_names |= set(each.names)
         elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store | ast.Del):
-            found.setdefault(each.id, None)
+            roots.setdefault(each.id, None)
         elif isinstance(each, ast.Import | ast.ImportFrom):
-            found |= {(alias.asname or alias.name.split(".")[0]): None for alias in each.names}
-            found |= _imported(each, package)
+            roots |= {(alias.asname or alias.name.split(".")[0]): None for alias in each.names}
+            roots |= _import_bindings(each, package)
         elif isinstance(each, ast.ExceptHandler | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.setdefault(each.name or "", None)
+            roots.setdefault(each.name or "", None)
         if not isinstance(each, _SCOPES):
-            waiting += ast.iter_child_nodes(each)
-    return {name: root for name, root in found.items() if name not in elsewhere}
+            queue += ast.iter_child_nodes(each)
+    return {name: root for name, root in roots.items() if name not in global_names}
 
 
 _SCOPES = (
@@ -449,8 +451,8 @@ _SCOPES = (
 )
 
 
-def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
-    """What an import statement binds of tracked packages: by alias, module and name in it."""
+def _import_bindings(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
+    """Return the names that an import statement binds in tracked packages: module and name, by alias."""
     if isinstance(node, ast.Import):
         return {
             alias.asname or alias.name.split(".")[0]: (
@@ -468,21 +470,21 @@ def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
     return {}
 
 
-def _resolved(root: tuple[str, str], attributes: tuple[str, ...]) -> list[Definition]:
-    """The definitions that a name stands for, with the attributes asked of it."""
+def _definitions(root: tuple[str, str], attributes: tuple[str, ...]) -> list[Definition]:
+    """Return the definitions that a name stands for, followed by some attributes."""
     module, name = root
     path = [*([name] if name else []), *attributes]
     while path and _path(f"{module}.{path[0]}") is not None:
         module = f"{module}.{path.pop(0)}"
     if (path and path[0] == "__path__") or (not path and _is_package(module)):
-        return [Definition(each, _WHOLE) for each in _below(module)]
+        return [Definition(each, _WHOLE) for each in _modules_in(module)]
     if not path or path[0] == _WHOLE:  # a module as a value; all of its names
         return [Definition(module, _WHOLE)]
     return [Definition(module, path[0])]
 
 
-def _below(package: str) -> Iterator[str]:
-    """Yield a module, and all modules in it where it is a package."""
+def _modules_in(package: str) -> Iterator[str]:
+    """Yield the name of a module and, if it is a package, of all modules in it."""
     yield package
     folder = _FOLDERS[package.split(".")[0]].joinpath(*package.split(".")[1:])
     if folder.is_dir():
@@ -492,8 +494,8 @@ def _below(package: str) -> Iterator[str]:
                 yield ".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
-def _bound(statement: ast.stmt) -> list[str]:
-    """Names that a statement at the top level binds."""
+def _binding_names(statement: ast.stmt) -> list[str]:
+    """Return the names that a statement at the top level binds."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
     if isinstance(statement, ast.Expr):
@@ -516,12 +518,12 @@ def _is_type_checking(statement: ast.stmt) -> bool:
 
 
 def _is_for_the_command_line(statement: ast.stmt) -> bool:
-    """Whether a statement is `if __name__ == "__main__":`, which does nothing where a module is imported."""
+    """Tell whether a statement is `if __name__ == "__main__":`, which an import does not run."""
     return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
 
 
 @cache
-def _parsed(source: str) -> ast.Module:
+def _tree(source: str) -> ast.Module:
     return ast.parse(source)
 
 
@@ -540,7 +542,7 @@ def _is_tracked(name: str) -> bool:
 
 
 def _path(name: str) -> Path | None:
-    """Return the file of a module of a tracked package, None where there is no such module."""
+    """Return the file of a module of a tracked package, or None if there is no such module."""
     top, *below = name.split(".")
     folder = _FOLDERS.get(top)
     if folder is None or (below and folder.suffix == ".py"):
@@ -558,13 +560,13 @@ def _is_package(name: str) -> bool:
 
 
 def _imported_source(name: str) -> str:
-    """Return the source of a module as this process imported it, or as its file is where it did not."""
+    """Return the source of a module as this process imported it, or else as its file is now."""
     path, module = _file(name), sys.modules.get(name)
     if module is None:
         return _source(name)
     if module.__spec__ is not _IMPORTS.get(name):  # imported after its package was tracked, or once more
-        if path not in _SOURCES or _whole(_source(name)) != _whole(_SOURCES[path]):
-            raise _edited(name)
+        if path not in _SOURCES or _bare_module(_source(name)) != _bare_module(_SOURCES[path]):
+            raise _edit_error(name)
         _IMPORTS[name] = module.__spec__
     return _SOURCES[path]
 
@@ -580,7 +582,7 @@ def _file(name: str) -> Path:
     return path
 
 
-def _edited(what: str) -> RuntimeError:
+def _edit_error(what: str) -> RuntimeError:
     return RuntimeError(
         f"{what} was edited since this process began, and numbers need the code of one moment; "
         "restart the process (of a notebook, the kernel)"
@@ -588,11 +590,11 @@ def _edited(what: str) -> RuntimeError:
 
 
 @cache
-def _whole(source: str) -> str:
-    return _unparsed(ast.parse(source))
+def _bare_module(source: str) -> str:
+    return _bare_code(ast.parse(source))
 
 
-def _unparsed(tree: ast.AST) -> str:
+def _bare_code(tree: ast.AST) -> str:
     """Return code without comments, formatting and docstrings."""
     return ast.unparse(_WithoutDocstrings().visit(ast.parse(ast.unparse(tree))))
 

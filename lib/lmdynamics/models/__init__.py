@@ -1,1 +1,1 @@
-"""Models that can be observed, how they are trained, and their runs on disk."""
+"""Models that can be observed, their training, and their runs on disk."""

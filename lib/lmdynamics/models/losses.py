@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear decoder, without ever holding the logits of all tokens at once.
+"""Cross-entropy of a linear decoder that never holds the logits of all tokens at once.
 
 For a batch of 1,400 tokens and 33,000 words the logits and their gradient fill 370 MB, and moving them costs
 more than computing them. Tokens are therefore taken in slices: the logits of one slice are computed into a
@@ -25,7 +25,7 @@ _COLUMNS = 16  # the weights' columns are filled up with zeros to a multiple: pr
 
 
 class Loss(NamedTuple):
-    """Summed loss of a batch and the gradient of its mean."""
+    """The summed loss of a batch and the gradient of its mean."""
 
     total: Float[Tensor, ""]
     """Sum over the tokens, in nats."""
@@ -33,14 +33,14 @@ class Loss(NamedTuple):
     """Of the mean over the tokens, at the decoder's input."""
 
 
-class Looked(NamedTuple):
-    """What was measured of the logits of each token, and how its loss changes below them."""
+class LogitMeasures(NamedTuple):
+    """Measures of each token's logits and of the loss's gradient at them, and the gradient below them."""
 
     logits: Float[Tensor, "tokens *measures"]
-    """Measured of the logits."""
-    of_logits: Float[Tensor, "tokens *measures"]
-    """Measured of the gradient of the summed loss at the logits."""
-    of_hidden: Float[Tensor, "tokens units"]
+    """Of the logits."""
+    gradients: Float[Tensor, "tokens *measures"]
+    """Of the gradient of the summed loss at the logits."""
+    hidden_gradient: Float[Tensor, "tokens units"]
     """The gradient of the summed loss at the decoder's input."""
 
 
@@ -78,37 +78,37 @@ class CrossEntropy:
     ) -> Float[Tensor, ""]:
         """Return the loss summed over the tokens that count, in nats."""
         total = hidden.new_zeros((), dtype=torch.float64)
-        inputs, weight = self._extended(hidden, targets)
+        inputs, weight = self._inputs_and_weight(hidden, targets)
         for rows in self._slices(len(hidden)):
-            logits, wanted = self._logits(inputs[rows], weight), targets[rows]
-            at_target = logits.gather(1, wanted.clamp(min=0)[:, None])[:, 0]
+            logits, row_targets = self._logits(inputs[rows], weight), targets[rows]
+            at_target = logits.gather(1, row_targets.clamp(min=0)[:, None])[:, 0]
             losses = logits.logsumexp(1) - at_target
-            total += losses[wanted != IGNORED].sum(dtype=torch.float64)
+            total += losses[row_targets != IGNORED].sum(dtype=torch.float64)
         return total
 
     @torch.no_grad()
     def backward(self, hidden: Float[Tensor, "tokens units"], targets: Int[Tensor, " tokens"]) -> Loss:
-        """Return the summed loss and the gradient of the mean; leave the decoder's own in its `.grad`.
+        """Return the summed loss and the gradient of its mean at the decoder's input.
 
-        Every token counts here, since training has no padding. What stood in `.grad` is replaced; the next
-        call uses its memory again.
+        The gradient at the decoder's own parameters replaces what stood in their `.grad`; the next call uses
+        its memory again. Every token counts here, since training has no padding.
         """
         total = hidden.new_zeros((), dtype=torch.float64)
-        inputs, weight = self._extended(hidden, targets)
+        inputs, weight = self._inputs_and_weight(hidden, targets)
         gradient = torch.empty_like(inputs)
         for rows in self._slices(len(hidden)):
-            wanted = targets[rows, None]
-            odds, sums, at_target = self._odds(inputs[rows], weight, wanted, gradient[rows])
+            row_targets = targets[rows, None]
+            odds, sums, at_target = self._odds(inputs[rows], weight, row_targets, gradient[rows])
             shares = sums * len(hidden)  # of the mean
             # less their sum at the target, the exponentials are the gradient times their sum
             if self.bf16:
-                excess = odds.scatter_add_(1, wanted, -sums).bfloat16()
+                excess = odds.scatter_add_(1, row_targets, -sums).bfloat16()
                 torch.mm(excess, weight, out=gradient[rows]).div_(shares)
                 earlier = self._gradient if rows.start else 0
                 torch.add(excess.T @ (inputs[rows] / shares).bfloat16(), earlier, out=self._gradient)
             else:
                 gradient[rows].div_(shares).sub_(weight[targets[rows]], alpha=1 / len(hidden))
-                excess = odds.scatter_add_(1, wanted, -sums)
+                excess = odds.scatter_add_(1, row_targets, -sums)
                 self._gradient.addmm_(excess.T, inputs[rows] / shares, beta=int(rows.start > 0))
             total += (sums.log() - at_target).sum(dtype=torch.float64)
         self.decoder.weight.grad = self._gradient[:, : self._bias]
@@ -116,13 +116,13 @@ class CrossEntropy:
         return Loss(total, gradient[:, : self._bias].to(hidden))
 
     @torch.no_grad()
-    def look(
+    def measures(
         self,
         hidden: Float[Tensor, "tokens units"],
         targets: Int[Tensor, " tokens"],
         measure: Callable[[Tensor], Tensor],
-    ) -> Looked:
-        """Measure the logits of each token and the gradient of the *summed* loss at them.
+    ) -> LogitMeasures:
+        """Return a measure of each token's logits and of the gradient of the *summed* loss at them.
 
         Parameters
         ----------
@@ -131,24 +131,26 @@ class CrossEntropy:
         targets
             Class of each token; the gradient at tokens that do not count is zero.
         measure
-            Of rows of logits; what it returns, a row for each, must not share their memory.
+            Takes rows of logits and returns one row for each, which must not share their memory.
         """
-        logits_measured, gradients_measured, gradient = [], [], torch.empty_like(hidden)
-        inputs, weight = self._extended(hidden, targets)
+        logit_measures, gradient_measures, gradient = [], [], torch.empty_like(hidden)
+        inputs, weight = self._inputs_and_weight(hidden, targets)
         for rows in self._slices(len(hidden)):
-            logits, wanted = self._logits(inputs[rows], weight), targets[rows, None]
-            logits_measured.append(measure(logits))
+            logits, row_targets = self._logits(inputs[rows], weight), targets[rows, None]
+            logit_measures.append(measure(logits))
             excess = torch.softmax(logits, 1, out=logits)
-            excess.scatter_add_(1, wanted.clamp(min=0), -torch.ones_like(wanted, dtype=logits.dtype))
-            excess[wanted[:, 0] == IGNORED] = 0
-            gradients_measured.append(measure(excess))
+            excess.scatter_add_(
+                1, row_targets.clamp(min=0), -torch.ones_like(row_targets, dtype=logits.dtype)
+            )
+            excess[row_targets[:, 0] == IGNORED] = 0
+            gradient_measures.append(measure(excess))
             gradient[rows] = excess @ self.decoder.weight
-        return Looked(torch.cat(logits_measured), torch.cat(gradients_measured), gradient)
+        return LogitMeasures(torch.cat(logit_measures), torch.cat(gradient_measures), gradient)
 
-    def _extended(
+    def _inputs_and_weight(
         self, hidden: Float[Tensor, "tokens units"], targets: Int[Tensor, " tokens"]
     ) -> tuple[Float[Tensor, "tokens columns"], Float[Tensor, "classes columns"]]:
-        """Inputs with a unit that is 1, weights with the bias that it meets; the column of ones meets 0."""
+        """Return the inputs with a unit that is 1, and the weights with the bias and a column of ones."""
         if not len(hidden) == len(targets) > 0:
             raise ValueError(
                 f"need at least one token and a target for each, got {len(targets)} targets for {len(hidden)}"
@@ -175,20 +177,21 @@ class CrossEntropy:
         self,
         inputs: Float[Tensor, "rows columns"],
         weight: Float[Tensor, "classes columns"],
-        wanted: Int[Tensor, "rows 1"],
+        row_targets: Int[Tensor, "rows 1"],
         product: Float[Tensor, "rows columns"],
         *,
         shift: bool = False,
     ) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, "rows 1"], Float[Tensor, "rows 1"]]:
-        """Exponentials of the logits, their sums, the logit at the target.
+        """Return the exponentials of the logits, their sums, and the logit at each target.
 
-        Left in `product`, unless multiplying in bfloat16: the exponentials times the weights. With `shift`,
-        the largest logit of each row is taken from all of them, as must be where the sums leave the range.
+        The exponentials times the weights are left in `product`, unless multiplying in bfloat16. With
+        `shift`, the largest logit of each row is taken from all of them, as must be where the sums leave the
+        range.
         """
         logits = self._logits(inputs, weight)
         if shift:
             logits -= logits.amax(1, keepdim=True)
-        at_target = logits.gather(1, wanted)
+        at_target = logits.gather(1, row_targets)
         odds = logits.exp_()
         if self.bf16:  # too rough to sum up
             sums = odds.sum(1, keepdim=True)
@@ -196,7 +199,7 @@ class CrossEntropy:
             sums = torch.mm(odds, weight, out=product)[:, self._ones, None].clone()
         if shift or ((sums > 1 / _LARGEST) & (sums < _LARGEST)).all():
             return odds, sums, at_target
-        return self._odds(inputs, weight, wanted, product, shift=True)
+        return self._odds(inputs, weight, row_targets, product, shift=True)
 
     def _slices(self, tokens: int) -> Iterator[slice]:
         limit = _CUDA_LOGITS if self._weight.is_cuda else _CPU_LOGITS

@@ -1,7 +1,7 @@
-"""What every model offers that can be observed, whatever it is made of.
+"""The protocol of models that can be observed.
 
-`recurrent.RecurrentModel` offers it itself; `pretrained.hooked` gives it to any `torch.nn.Module`. What only
-an LSTM has (gates, cells) is asked of the recurrent model alone.
+`recurrent.RecurrentModel` follows it itself; `pretrained.hooked` adapts any `torch.nn.Module`. What only
+an LSTM has (gates, cells) is read from the recurrent model alone.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ State = Any
 
 
 class Observed(NamedTuple):
-    """What one reading of a stretch of text leaves to be looked at."""
+    """The outputs of the layers over a stretch of text, and the state after it."""
 
     layers: dict[str, Float[Tensor, "steps batch _"]]
     """Output of each layer by name, in the order of the model's `layers`."""
     state: State
-    """After the last step, to go on from."""
+    """After the last step: where the next stretch begins."""
 
 
 @runtime_checkable
 class Observable(Protocol):
-    """A model whose layers can be looked at while it reads."""
+    """A model whose layers can be observed while it reads."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ class Observable(Protocol):
 
 
 def matching(names: Sequence[str], patterns: str | Sequence[str]) -> tuple[str, ...]:
-    """Return those names that match a pattern, in their own order.
+    """Return the names that match at least one pattern, in their own order.
 
     Parameters
     ----------
@@ -64,16 +64,16 @@ def matching(names: Sequence[str], patterns: str | Sequence[str]) -> tuple[str, 
     ValueError
         If there is no pattern, or one matches no name.
     """
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    unmatched = [each for each in wanted if not any(_matches(name, each) for name in names)]
-    if unmatched or not wanted:
+    several = [patterns] if isinstance(patterns, str) else list(patterns)
+    unmatched = [each for each in several if not any(_matches(name, each) for name in names)]
+    if unmatched or not several:
         near = ", ".join(get_close_matches((unmatched or [""])[0], names, n=8, cutoff=0))
         raise ValueError(
             f"need names of layers, such as {near}, or patterns of them; got {', '.join(unmatched) or 'none'}"
         )
-    return tuple(name for name in names if any(_matches(name, each) for each in wanted))
+    return tuple(name for name in names if any(_matches(name, each) for each in several))
 
 
 def _matches(name: str, pattern: str) -> bool:
-    parts, wanted = name.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+    parts, pattern_parts = name.split("."), pattern.split(".")
+    return len(parts) == len(pattern_parts) and all(map(fnmatchcase, parts, pattern_parts))

@@ -19,7 +19,7 @@ from lmdynamics.models.observable import Observable, Observed, State, matching
 
 
 class Pass(NamedTuple):
-    """What one pass through a module leaves, with the axes of the module."""
+    """The result of one pass through a module, with the axes of the module."""
 
     layers: dict[str, Tensor]
     """Output of each hooked layer by name; where gradients are enabled, with its graph."""
@@ -37,7 +37,7 @@ def hooked(
     batch_first: bool | None = None,
     recurrent: bool = False,
 ) -> "Hooked":
-    """Return a module as a model that can be observed. The module itself stays as it is.
+    """Return a model that can be observed from a module, which itself stays as it is.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def hooked(
         Called with word ids alone, or if `recurrent` with ids and a state.
     layers
         Names of submodules, or patterns such as ``"gpt_neox.layers.*"``, whose ``*`` crosses no dot. Layers
-        come in the order of the module. Of a layer that returns several tensors, the first is looked at.
+        come in the order of the module. Of a layer that returns several tensors, the first is observed.
     words
         Size of the vocabulary; None for `vocab_size` in the module's `config`, or else that of its only
         embedding.
@@ -71,7 +71,7 @@ def hooked(
 
 @dataclass(frozen=True)
 class Hooked:
-    """A module that can be observed: see `hooked`."""
+    """A module that can be observed; `hooked` makes one."""
 
     module: nn.Module
     layers: tuple[str, ...]
@@ -80,7 +80,7 @@ class Hooked:
     recurrent: bool
 
     def read(self, ids: Int[Tensor, "steps batch"], state: State | None = None) -> Observed:
-        """Read a stretch of text without gradients and without dropout: see `observable.Observable`.
+        """Read a stretch of text without gradients and without dropout; see `observable.Observable`.
 
         Raises
         ------
@@ -93,30 +93,30 @@ class Hooked:
         return Observed({name: self.time_first(values) for name, values in layers.items()}, after)
 
     def forward(self, ids: Int[Tensor, "steps batch"], state: State | None = None) -> Pass:
-        """Read as `read` does and with the same errors, but with a graph where gradients are enabled."""
+        """Read like `read`, with the same errors, but keep the graph where gradients are enabled."""
         most = getattr(getattr(self.module, "config", None), "max_position_embeddings", None) or len(ids)
         if 0 < most < len(ids):
             raise ValueError(f"the module has {most} positions, got {len(ids)} steps; set fewer steps")
         weight = next(self.module.parameters(), ids)
-        given = (ids.T.contiguous() if self.batch_first else ids).to(weight.device)
-        with _gathering(self.module, self.layers) as layers:
-            returned = self.module(given, state) if self.recurrent else (self.module(given), None)
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            raise ValueError(f"a recurrent module returns (output, state), got {type(returned).__name__}")
-        output, after = returned
+        input_ids = (ids.T.contiguous() if self.batch_first else ids).to(weight.device)
+        with _layer_outputs(self.module, self.layers) as layers:
+            result = self.module(input_ids, state) if self.recurrent else (self.module(input_ids), None)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ValueError(f"a recurrent module returns (output, state), got {type(result).__name__}")
+        output, after = result
         for name in self.layers:
-            _check(name, layers.get(name), given)
+            _check(name, layers.get(name), input_ids)
         return Pass({name: layers[name] for name in self.layers}, _first(output), after)
 
     def time_first(self, values: Float[Tensor, "_ _ units"]) -> Float[Tensor, "steps batch units"]:
-        """Return a tensor of the module with the axes that all observation has."""
+        """Return a tensor of the module with its steps on the first axis."""
         return values.transpose(0, 1) if self.batch_first else values
 
 
 def observable(
     model: nn.Module | Observable, layers: str | Sequence[str] | None
 ) -> tuple[Observable, tuple[str, ...]]:
-    """Return a model as one that can be observed, and the names of the layers that match.
+    """Return a model that can be observed, and the names of its layers that match the patterns.
 
     Raises
     ------
@@ -126,14 +126,14 @@ def observable(
     """
     if isinstance(model, Observable):
         return model, model.layers if layers is None else matching(model.layers, layers)
-    made = hooked(model, [] if layers is None else layers)
-    return made, made.layers
+    hooked_model = hooked(model, [] if layers is None else layers)
+    return hooked_model, hooked_model.layers
 
 
 def checkpoints(
     folder: Path | str, load: Callable[[Path], nn.Module] | None = None
 ) -> dict[int, Callable[[], nn.Module]]:
-    """Return what loads each checkpoint of a local folder, by step.
+    """Return a function that loads each checkpoint of a local folder, by step.
 
     Parameters
     ----------
@@ -148,15 +148,15 @@ def checkpoints(
     ValueError
         If there is no such folder, or two are of the same step.
     """
-    numbered = [
+    folders = [
         (int(name[1]), path)
         for path in Path(folder).glob("*/")
         if (name := re.fullmatch(r"(?:step|checkpoint)[-_]?(\d+)", path.name))
     ]
-    if not numbered or len(dict(numbered)) < len(numbered):
-        names = ", ".join(sorted(path.name for _, path in numbered)) or "none"
+    if not folders or len(dict(folders)) < len(folders):
+        names = ", ".join(sorted(path.name for _, path in folders)) or "none"
         raise ValueError(f"need folders step0, step512, ..., one of each step, in {folder}; got {names}")
-    return {step: partial(load or _causal, path) for step, path in sorted(numbered)}
+    return {step: partial(load or _causal, path) for step, path in sorted(folders)}
 
 
 def _causal(path: Path) -> nn.Module:
@@ -178,15 +178,15 @@ def _words(module: nn.Module) -> int:
 
 
 def _batch_first(module: nn.Module) -> bool:
-    said = {each.batch_first for each in module.modules() if hasattr(each, "batch_first")}
-    if len(said) > 1:
+    orders = {each.batch_first for each in module.modules() if hasattr(each, "batch_first")}
+    if len(orders) > 1:
         raise ValueError("need layers with one order of axes, got some with batch first; set batch_first")
-    return bool(said.pop()) if said else True
+    return bool(orders.pop()) if orders else True
 
 
 @contextmanager
-def _gathering(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Gather the outputs of some layers while the module runs without dropout."""
+def _layer_outputs(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of some layers while the module runs without dropout."""
     layers: dict[str, Tensor] = {}
 
     def gather(name: str, layer: nn.Module, arguments: Any, output: Any) -> Tensor | None:
@@ -212,7 +212,7 @@ def _gathering(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Te
 
 
 def _first(output: Any) -> Tensor:
-    """The first tensor of what a module returns."""
+    """Return the first tensor of a module's output."""
     while not isinstance(output, Tensor):
         output = next(iter(output.values() if isinstance(output, Mapping) else output))
     return output

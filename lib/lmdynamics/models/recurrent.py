@@ -87,7 +87,7 @@ class RecurrentModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return self.decoder.weight.device
 
     def forward(
@@ -97,7 +97,7 @@ class RecurrentModel(nn.Module):
         *,
         dropout: torch.Generator | None = None,
     ) -> Observed:
-        """Run over some text.
+        """Run the model over some text.
 
         Parameters
         ----------
@@ -115,15 +115,15 @@ class RecurrentModel(nn.Module):
         """
         outputs = [self.embedding(inputs)]
         after: list[State] = []
-        befores: Sequence[State | None] = state or [None] * len(self.lstms)
-        for lstm, before in zip(self.lstms, befores, strict=True):
-            output, reached = lstm(self.drop(outputs[-1], dropout), before)
+        states_before: Sequence[State | None] = state or [None] * len(self.lstms)
+        for lstm, before in zip(self.lstms, states_before, strict=True):
+            output, state_after = lstm(self.drop(outputs[-1], dropout), before)
             outputs.append(output)
-            after.append(reached)
+            after.append(state_after)
         return Observed(dict(zip(self.layers, outputs, strict=True)), after)
 
     def read(self, ids: Int[Tensor, "steps batch"], state: list[State] | None = None) -> Observed:
-        """Run over some text without dropout: see `observable.Observable`."""
+        """Run the model over some text without dropout; see `observable.Observable`."""
         return self(ids.to(self.device), state)
 
     def drop(
@@ -141,5 +141,5 @@ class RecurrentModel(nn.Module):
         draws.random_(-(2**63), None, generator=generator)
         lots = draws.view(torch.int16)[: layer.numel()].view(layer.shape)
         below = min(round(keep * 2**16), 2**16 - 1) - 2**15
-        kept = torch.lt(lots, below, out=torch.empty(layer.shape, dtype=layer.dtype, device=layer.device))
-        return layer * kept.div_(keep)
+        mask = torch.lt(lots, below, out=torch.empty(layer.shape, dtype=layer.dtype, device=layer.device))
+        return layer * mask.div_(keep)

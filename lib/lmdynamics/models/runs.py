@@ -1,4 +1,4 @@
-"""Runs on disk: one model's training, made once, kept epoch by epoch.
+"""Runs on disk: the training of one model, stored epoch by epoch.
 
 A run is a folder named by the hash of what defines it: settings, seed, the examples themselves and the code
 that trains. It holds `settings.json`, `vocabulary.txt`, `log.json` (one row per epoch) and one checkpoint per
@@ -42,7 +42,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What to train, and how."""
+    """The settings of a run: the model, its training and its words."""
 
     model: ModelSettings
     training: TrainingSettings
@@ -73,25 +73,25 @@ class Run:
         self.folder = folder
         self.settings: dict[str, Any] = _read_json(folder / "settings.json")
         if _hash(self.settings) != folder.name:
-            raise _damaged(folder / "settings.json", "its hash is not the name of the folder")
+            raise _damage_error(folder / "settings.json", "its hash is not the name of the folder")
         log = folder / "log.json"
         self._log: list[dict[str, Any]] = _read_json(log) if log.exists() else []
-        wanted = {field.name for field in fields(Epoch)} | {"sha256"}
+        columns = {field.name for field in fields(Epoch)} | {"sha256"}
         rows = self._log if isinstance(self._log, list) else [None]
-        if any(not isinstance(row, dict) or set(row) - {"so_far"} != wanted for row in rows):
-            raise _damaged(log, f"it needs a list of rows of {', '.join(sorted(wanted))}")
+        if any(not isinstance(row, dict) or set(row) - {"so_far"} != columns for row in rows):
+            raise _damage_error(log, f"it needs a list of rows of {', '.join(sorted(columns))}")
         for at, row in enumerate(self._log):
-            if "so_far" in row and row["so_far"] != _so_far(self._log[:at], row):
-                raise _damaged(log, f"row {at} or one before it is not as it was written")
+            if "so_far" in row and row["so_far"] != _row_hash(self._log[:at], row):
+                raise _damage_error(log, f"row {at} or one before it is not as it was written")
 
     @property
     def fingerprint(self) -> str:
-        """The hash of what defines the run, which names its folder."""
+        """The hash of the run's definition, which is also the name of its folder."""
         return self.folder.name
 
     @property
     def epochs(self) -> list[Epoch]:
-        """What each epoch did, epoch 0 (untrained) first."""
+        """The epochs of the run, the untrained epoch 0 first."""
         return [Epoch(**{field.name: row[field.name] for field in fields(Epoch)}) for row in self._log]
 
     @property
@@ -106,13 +106,13 @@ class Run:
         try:
             *words, end = path.read_bytes().decode().split("\n")
         except (OSError, ValueError) as error:
-            raise _damaged(path, str(error)) from error
+            raise _damage_error(path, str(error)) from error
         if end or _fingerprint(words) != self.settings["vocabulary"]:
-            raise _damaged(path, "its words are not those that settings.json names by their hash")
+            raise _damage_error(path, "its words are not those that settings.json names by their hash")
         return tuple(words)
 
     def path(self, epoch: int) -> Path:
-        """Return the checkpoint's file."""
+        """Return the path of an epoch's checkpoint."""
         return self.folder / f"epoch-{epoch:03}.safetensors"
 
     def model(
@@ -143,24 +143,24 @@ class Run:
                 f"got another, of {len(words)}; prepare the text with the run's own vocabulary"
             )
         epoch %= len(self._log)
-        path, wanted = self.path(epoch), self._log[epoch]["sha256"]
+        path, sha256 = self.path(epoch), self._log[epoch]["sha256"]
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; {self._remedy(epoch)}") from error
-        if hashlib.sha256(content).hexdigest() != wanted:
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise RunError(
                 f"{path} is damaged: its SHA-256 is not the one in log.json; {self._remedy(epoch)}"
             )
-        model = _untrained(self.settings)
+        model = _initial_model(self.settings)
         model.load_state_dict(safetensors.torch.load(content))
         return model.to(grid.device(device)).eval()
 
     def append(self, epoch: Epoch, model: RecurrentModel) -> None:
-        """Keep the model after one more epoch."""
+        """Write the model after one more epoch to the run's folder."""
         content = safetensors.torch.save({k: v.contiguous().cpu() for k, v in model.state_dict().items()})
         row = {**asdict(epoch), "sha256": hashlib.sha256(content).hexdigest()}
-        row["so_far"] = _so_far(self._log, row)
+        row["so_far"] = _row_hash(self._log, row)
         _write(self.path(epoch.epoch), content)
         _write(self.folder / "log.json", _json([*self._log, row]))
         self._log.append(row)
@@ -178,7 +178,7 @@ def train(
     folder: Path | None = None,
     device: str = "auto",
 ) -> Run:
-    """Return the run of these settings, training the epochs that it lacks.
+    """Train the epochs that a run does not have yet, and return the run.
 
     Parameters
     ----------
@@ -226,12 +226,12 @@ def train(
 
 
 def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> None:
-    """Train the epochs that the run lacks."""
+    """Train the epochs that the run does not have yet."""
     past, tokens = run.epochs, len(parts.train.inputs) // settings.training.batch * settings.training.batch
     missing = settings.training.epochs + 1 - len(past)
     if missing <= 0:
         return
-    model = run.model() if past else _untrained(run.settings)
+    model = run.model() if past else _initial_model(run.settings)
     model.to(grid.device(device))
     done = max(len(past) - 1, 0) * tokens
     note = ""
@@ -253,7 +253,7 @@ def _label(settings: RunSettings) -> str:
     return f"{settings.about}, seed {settings.seed}"
 
 
-def _untrained(definition: dict[str, Any]) -> RecurrentModel:
+def _initial_model(definition: dict[str, Any]) -> RecurrentModel:
     shape = ModelSettings(**definition["model"])
     return RecurrentModel(
         shape, words=definition["words"], classes=definition["classes"], seed=definition["seed"]
@@ -309,7 +309,7 @@ def _check_ids(settings: RunSettings, parts: Parts) -> None:
 
 @contextlib.contextmanager
 def _lock(home: Path, settings: RunSettings) -> Iterator[None]:
-    """Hold the run for this process; whoever comes second waits. The system frees it if we are killed."""
+    """Lock the run for this process; others wait. The system frees the lock of a killed process."""
     lock = FileLock(home / "lock")
     while True:
         try:
@@ -329,12 +329,12 @@ def _write(path: Path, content: bytes) -> None:
         with tempfile.TemporaryDirectory(
             prefix=_BEING_WRITTEN, dir=path.parent, ignore_cleanup_errors=True
         ) as folder:
-            being_written = Path(folder, path.name)
-            with being_written.open("wb") as file:
+            temporary = Path(folder, path.name)
+            with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            being_written.replace(path)
+            temporary.replace(path)
     except OSError as error:
         raise RunError(
             f"could not write {path} ({error.strerror or error}); free {len(content) / 1e6:.0f} MB or choose "
@@ -342,7 +342,7 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _damaged(path: Path, why: str) -> RunError:
+def _damage_error(path: Path, why: str) -> RunError:
     return RunError(f"{path} is damaged ({why}); delete {path.parent} to train it again")
 
 
@@ -352,7 +352,7 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} is not a run: it has no {path.name}") from error
     except (ValueError, OSError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damage_error(path, str(error)) from error
 
 
 def _json(content: Any) -> bytes:
@@ -363,7 +363,7 @@ def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _so_far(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
+def _row_hash(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
     return _hash([*rows, {name: value for name, value in row.items() if name != "so_far"}])
 
 

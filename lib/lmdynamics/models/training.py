@@ -1,4 +1,4 @@
-"""How a model learns: truncated backpropagation through text, one epoch after another.
+"""Training of a model by truncated backpropagation through a text, epoch by epoch.
 
 Text is read in order. It is cut into as many contiguous streams as the batch has rows; each step of
 optimisation reads the next few tokens of every stream and starts from the state where the step before ended,
@@ -26,7 +26,7 @@ from lmdynamics.text.streams import Examples, Parts, padded_streams, streams
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How one model is trained. Defaults are the thesis's own (chapter 4, section 3, unless it says more)."""
+    """The settings of training. Defaults are those of the thesis (chapter 4, section 3, unless noted)."""
 
     epochs: int = 50  # passes over the training part
     batch: int = 40  # streams read side by side
@@ -37,7 +37,7 @@ class TrainingSettings:
     bf16: bool = False  # multiply in bfloat16; not in the thesis
 
     def __post_init__(self) -> None:
-        """Refuse values with which nothing can be learnt."""
+        """Raise ValueError for values with which nothing can be learnt."""
         for name, least in (("epochs", 0), ("batch", 1), ("steps_back", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is at least {least}, got {getattr(self, name)}")
@@ -48,7 +48,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What an epoch did. Losses are in nats per token; epoch 0 is the untrained model."""
+    """The losses (in nats per token) and learning rate of an epoch; epoch 0 is the untrained model."""
 
     epoch: int
     steps: int  # of optimisation, since the beginning
@@ -73,7 +73,7 @@ def epochs(
     past: Sequence[Epoch] = (),
     progress: Callable[[int], None] = lambda tokens: None,
 ) -> Iterator[Epoch]:
-    """Train the model in place, for ever; stop by no longer asking.
+    """Train the model in place and yield each epoch, without an end.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def epochs(
 
 
 class Step(NamedTuple):
-    """What one step of optimisation read."""
+    """The loss and the number of tokens of one step of optimisation."""
 
     loss: Float[Tensor, ""]
     """Summed over its tokens, in nats, dropout on, before the step."""
@@ -152,7 +152,7 @@ def steps(
     epoch: int,
     rate: float,
 ) -> Iterator[Step]:
-    """Take the steps of one epoch, one by one, changing the model in place.
+    """Train the model in place for one epoch and yield each step.
 
     Parameters
     ----------
@@ -178,24 +178,24 @@ def steps(
     head, top, state = CrossEntropy(model.decoder, bf16=settings.bf16), model.layers[-1], None
     _keep_freed_memory()
     dropout = torch.Generator(model.device).manual_seed(_epoch_seed(seed, epoch))
-    for words, wanted in zip(
+    for words, step_targets in zip(
         inputs.split(settings.steps_back), targets.split(settings.steps_back), strict=True
     ):
         with _precision(model.device, settings.bf16):
-            layers, reached = model(words, state, dropout=dropout)
+            layers, state_after = model(words, state, dropout=dropout)
             hidden = model.drop(layers[top], dropout).flatten(0, 1)
         # the decoder's part of the backward pass is done by hand; autograd goes on below it
-        loss = head.backward(hidden.detach().float(), wanted.flatten())
+        loss = head.backward(hidden.detach().float(), step_targets.flatten())
         model.embedding.zero_grad()
         model.lstms.zero_grad()
         hidden.backward(loss.gradient.to(hidden.dtype))
         _descend(list(model.parameters()), rate=rate, clip=settings.clip)
-        state = [(h.detach(), c.detach()) for h, c in reached]
+        state = [(h.detach(), c.detach()) for h, c in state_after]
         yield Step(loss.total, words.numel())
 
 
 def mean_loss(model: RecurrentModel, examples: Examples, *, batch: int = 20, bf16: bool = False) -> float:
-    """Mean loss in nats per token; every token counts once.
+    """Return the mean loss in nats per token; every token counts once.
 
     Parameters
     ----------
@@ -227,10 +227,10 @@ def mean_loss(model: RecurrentModel, examples: Examples, *, batch: int = 20, bf1
     targets = padded_streams(examples.targets, batch, fill=IGNORED).to(model.device)
     head, state, total = CrossEntropy(model.decoder, bf16=bf16), None, 0.0
     with torch.inference_mode(), _precision(model.device, bf16):
-        for piece, wanted in zip(inputs.split(100), targets.split(100), strict=True):
+        for piece, piece_targets in zip(inputs.split(100), targets.split(100), strict=True):
             layers, state = model(piece, state)
             top = layers[model.layers[-1]].float()
-            total += head.total(top.flatten(0, 1), wanted.flatten()).item()
+            total += head.total(top.flatten(0, 1), piece_targets.flatten()).item()
     return total / len(examples.targets)
 
 
@@ -243,7 +243,7 @@ def _train_epoch(
     rate: float,
     progress: Callable[[int], None],
 ) -> float:
-    """One pass over the streams; returns the mean loss in nats per token."""
+    """Train for one epoch and return the mean loss in nats per token."""
     total, tokens = torch.zeros((), dtype=torch.float64, device=model.device), 0
     for step in steps(model, examples, settings, seed=seed, epoch=epoch, rate=rate):
         total += step.loss
@@ -254,9 +254,9 @@ def _train_epoch(
 
 @torch.no_grad()
 def _descend(parameters: list[nn.Parameter], *, rate: float, clip: float) -> None:
-    """One step of SGD on the clipped gradient; the embedding's gradient is sparse."""
-    found = [p.grad for p in parameters if p.grad is not None]
-    gradients = [gradient.coalesce() if gradient.is_sparse else gradient for gradient in found]
+    """Take one step of SGD on the clipped gradient; the gradient of the embedding is sparse."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    gradients = [gradient.coalesce() if gradient.is_sparse else gradient for gradient in grads]
     # row by row: several times faster and more exact, since no sum runs over millions of numbers
     norms = [(g.values() if g.is_sparse else g).norm(dim=-1).norm() for g in gradients]
     scale = (clip / (torch.stack(norms).norm() + 1e-6)).clamp(max=1).item()
@@ -265,7 +265,7 @@ def _descend(parameters: list[nn.Parameter], *, rate: float, clip: float) -> Non
 
 
 def _keep_freed_memory() -> None:
-    """Have the memory of one step serve the next.
+    """Make the memory of one step available to the next.
 
     The C library of Linux returns large freed blocks to the system, and every page of the next one costs a
     fault, until it has once seen a block of up to 32 MiB freed: then it keeps twice as much.
@@ -274,7 +274,7 @@ def _keep_freed_memory() -> None:
 
 
 def _next_rate(past: list[Epoch], settings: TrainingSettings) -> float:
-    """Learning rate of the next epoch: divided once for each epoch that failed to improve."""
+    """Return the learning rate of the next epoch: divided once for each epoch that did not improve."""
     return settings.learning_rate / settings.decay ** sum(epoch.rescaled for epoch in past)
 
 

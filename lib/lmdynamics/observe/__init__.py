@@ -1,4 +1,4 @@
-"""What a model does with a text: hidden states, gradients, contributions of words and parameters.
+"""Observation of models: hidden states, gradients, contributions of words and parameters.
 
 The package itself can be called: ``lmdynamics.observe(models, ids)`` is `activations.observe`.
 """

@@ -1,4 +1,4 @@
-"""Hidden states of a model over text, streamed in blocks with one row per token.
+"""Hidden states of a model over a text, in blocks with one row per token.
 
 Two models that read the same ids with the same layout give rows in the same order, so that block by block
 they can be compared. Nothing grows with the length of the text.
@@ -40,7 +40,9 @@ def observe(
     streams: int = STREAMS,
     steps: int = STEPS,
 ) -> Iterator[tuple[Block, ...]]:
-    """Read a text with one or several models at once: row i of a block is the same token in all of them.
+    """Yield the hidden states of one or several models over a text, block by block.
+
+    Row i of a block is the same token in all models.
 
     Parameters
     ----------
@@ -99,12 +101,12 @@ def blocks(
     streams: int = STREAMS,
     steps: int = STEPS,
 ) -> Iterator[Block]:
-    """Run a model over text without dropout, block by block.
+    """Yield the hidden states of a model over a text without dropout, block by block.
 
     Parameters
     ----------
     model
-        Whose layers are wanted.
+        The model to observe.
     ids
         The text, as the ids of the model's own vocabulary.
     layers
@@ -127,13 +129,13 @@ def blocks(
     ValueError
         If a layer is unknown, an id is not in the model's vocabulary, or there is no text.
     """
-    wanted = model.layers if layers is None else tuple(layers)
-    if unknown := set(wanted) - set(model.layers):
+    names = model.layers if layers is None else tuple(layers)
+    if unknown := set(names) - set(model.layers):
         raise ValueError(f"the model has layers {', '.join(model.layers)}, got {', '.join(sorted(unknown))}")
     if len(ids) == 0 or ids.min() < 0 or ids.max() >= model.words:
-        given = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
+        id_range = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
         raise ValueError(
-            f"need ids from 0 to {model.words - 1}, got {given}; encode with the model's vocabulary"
+            f"need ids from 0 to {model.words - 1}, got {id_range}; encode with the model's vocabulary"
         )
     streams = min(streams, len(ids))
     inputs = padded_streams(ids, streams, fill=0)
@@ -144,14 +146,14 @@ def blocks(
             outputs, state = model.read(words, state)
         at = tokens.flatten()
         real = at >= 0
-        rows = {name: outputs[name].flatten(0, 1) for name in wanted}
+        rows = {name: outputs[name].flatten(0, 1) for name in names}
         yield Block(at[real], {name: each[real.to(each.device)] for name, each in rows.items()})
 
 
 def spread(
     ids: Int[np.ndarray, " tokens"], tokens: int | None, *, streams: int = STREAMS
 ) -> Int[np.ndarray, " chosen"]:
-    """As many stretches of a text as `blocks` reads side by side, evenly spaced, of so many tokens in all.
+    """Return evenly spaced stretches of a text, at most so many tokens in all.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ def spread(
     tokens
         How many to keep at most, rounded down to stretches of equal length; None for all.
     streams
-        Number of stretches.
+        Number of stretches: as many as `blocks` reads side by side.
 
     Raises
     ------
@@ -171,12 +173,12 @@ def spread(
         return ids
     length, apart = tokens // streams, len(ids) // streams
     if length < 1:
-        raise ValueError(f"{streams} stretches need {streams} tokens or more, got {tokens}")
+        raise ValueError(f"{streams} stretches need {streams} tokens or more, got {tokens}; keep more tokens")
     return np.concatenate([ids[start : start + length] for start in range(0, apart * streams, apart)])
 
 
 def states(model: Observable, ids: Int[np.ndarray, " tokens"]) -> dict[str, Float[Tensor, "tokens units"]]:
-    """All layers at every token of a text, in the order of the text: for texts that fit into memory.
+    """Return all layers at every token of a text that fits into memory, in the order of the text.
 
     Raises what `blocks` raises.
     """
@@ -188,7 +190,7 @@ def states(model: Observable, ids: Int[np.ndarray, " tokens"]) -> dict[str, Floa
 
 
 def answers(model: RecurrentModel, ids: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
-    """The class that a model finds most likely at each token of a text. Raises what `blocks` raises."""
+    """Return the most likely class at each token of a text. Raises what `blocks` raises."""
     classes = np.empty(len(ids), np.int64)
     top = model.layers[-1]
     for block in blocks(model, ids, layers=[top]):

@@ -1,4 +1,4 @@
-"""Loss change allocation: which parameters brought the loss down in a step of training, and which up.
+"""Loss change allocation: how much each parameter lowers or raises the loss in a step of training.
 
 Along the straight way from the parameters before a step to those after it, the change of a loss is the
 integral of its gradient; each parameter is allocated its own term (Lan et al. 2019; thesis chapter 6,
@@ -29,7 +29,7 @@ Parameters = dict[str, Tensor]
 
 
 class Allocation(NamedTuple):
-    """How a step of training changed the loss on a sample. Losses are in nats per token."""
+    """The change of the loss on a sample in one step of training, in nats per token."""
 
     change: float
     """Loss after the step less loss before it."""
@@ -46,15 +46,15 @@ def allocations(
     batch: int = 40,
     intervals: int = 1,
 ) -> Iterator[Allocation]:
-    """Follow a training, and allocate the change of loss that each step brings.
+    """Allocate the change of the loss in each step of training to the parameters.
 
     Parameters
     ----------
     model
-        Which is trained.
+        The model in training.
     sample
-        On which the loss is looked at, without dropout: `batch` contiguous pieces, each from a state of
-        zero, its gradient flowing back to the beginning, so that it is exact.
+        Examples on which the loss is computed, without dropout: `batch` contiguous pieces, each from a state
+        of zero, its gradient flowing back to the beginning, so that it is exact.
     steps
         Each next one changes the model in place: see `training.steps`. Stop them early with
         ``itertools.islice``.
@@ -69,22 +69,22 @@ def allocations(
         After each step. The model is then as the step left it.
     """
     loss, gradient = loss_and_gradient(model, sample, batch=batch)
-    before = _copied(model)
+    before = _parameter_copies(model)
     # of Simpson's rule: 1 4 1, or 1 4 2 4 1, ...
     inner = [(n / (2 * intervals), 4 if n % 2 else 2) for n in range(1, 2 * intervals)]
     for _ in steps:
-        after = _copied(model)
+        after = _parameter_copies(model)
         by = {name: after[name] - before[name] for name in after}
-        weighted = {name: each.clone() for name, each in gradient.items()}
+        totals = {name: each.clone() for name, each in gradient.items()}
         for share, weight in inner:
             _fill(model, {name: before[name] + share * by[name] for name in by})
             _, here = loss_and_gradient(model, sample, batch=batch)
             for name, each in here.items():
-                weighted[name].add_(each, alpha=weight)
+                totals[name].add_(each, alpha=weight)
         _fill(model, after)
         loss_after, gradient_after = loss_and_gradient(model, sample, batch=batch)
         first = {name: gradient[name] * by[name] for name in by}
-        simpson = {name: (weighted[name] + gradient_after[name]) / (6 * intervals) * by[name] for name in by}
+        simpson = {name: (totals[name] + gradient_after[name]) / (6 * intervals) * by[name] for name in by}
         yield Allocation(loss_after - loss, dict(zip(METHODS, (first, simpson), strict=True)))
         loss, gradient, before = loss_after, gradient_after, after
 
@@ -92,7 +92,7 @@ def allocations(
 def loss_and_gradient(
     model: RecurrentModel, examples: Examples, *, batch: int = 40
 ) -> tuple[float, Parameters]:
-    """Mean loss without dropout, and its exact gradient at every parameter.
+    """Return the mean loss without dropout, and its exact gradient at every parameter.
 
     Parameters
     ----------
@@ -123,8 +123,8 @@ def loss_and_gradient(
     hidden = layers[model.layers[-1]].flatten(0, 1)
     loss = CrossEntropy(model.decoder).backward(hidden.detach(), targets.flatten())
     hidden.backward(loss.gradient)
-    found = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
-    dense = {name: grad.to_dense() if grad.is_sparse else grad for name, grad in found.items()}
+    grads = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+    dense = {name: grad.to_dense() if grad.is_sparse else grad for name, grad in grads.items()}
     model.zero_grad()
     return loss.total.item() / inputs.numel(), dense
 
@@ -144,7 +144,7 @@ class Group(NamedTuple):
 
 
 def groups(model: RecurrentModel, classes: Mapping[str, Int64[np.ndarray, " words"]]) -> list[Group]:
-    """Cut all parameters by layer and gate, and those that belong to a word by its class.
+    """Group all parameters by layer and gate, and those of words by the class of the word.
 
     Parameters
     ----------
@@ -167,16 +167,16 @@ def groups(model: RecurrentModel, classes: Mapping[str, Int64[np.ndarray, " word
     units = model.settings.units
     parts = {"weight_ih_l0": "from below", "weight_hh_l0": "recurrent", "bias_ih_l0": "biases"}
     parts["bias_hh_l0"] = parts["bias_ih_l0"]
-    found = [Group("e", "words", name, "embedding.weight", rows) for name, rows in classes.items()]
+    parameter_groups = [Group("e", "words", name, "embedding.weight", rows) for name, rows in classes.items()]
     for number in range(model.settings.layers):
-        found += [
+        parameter_groups += [
             Group(f"h{number + 1}", part, gate, f"lstms.{number}.{tensor}", np.arange(units) + units * at)
             for tensor, part in parts.items()
             for at, gate in enumerate(GATES)
         ]
     for tensor, part in (("decoder.weight", "words"), ("decoder.bias", "biases")):
-        found += [Group("decoder", part, name, tensor, rows) for name, rows in classes.items()]
-    return found
+        parameter_groups += [Group("decoder", part, name, tensor, rows) for name, rows in classes.items()]
+    return parameter_groups
 
 
 def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
@@ -217,7 +217,7 @@ def by_group(allocation: Allocation, groups: Iterable[Group]) -> pd.DataFrame:
 
 
 def by_unit(allocated: Parameters, layer: int, units: int) -> Float[Tensor, " units"]:
-    """Sizes of what the parameters of each unit of an LSTM layer were allocated: of all its gates.
+    """Return the summed size of the allocations to each unit of an LSTM layer, over all its gates.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def by_unit(allocated: Parameters, layer: int, units: int) -> Float[Tensor, " un
     return torch.stack([values.reshape(len(GATES), units, -1).sum((0, 2)) for values in own]).sum(0)
 
 
-def _copied(model: RecurrentModel) -> dict[str, Float[Tensor, "..."]]:
+def _parameter_copies(model: RecurrentModel) -> dict[str, Float[Tensor, "..."]]:
     return {name: each.detach().clone() for name, each in model.named_parameters()}
 
 

@@ -1,4 +1,4 @@
-"""How sparse the layers of a model are, and the gradients at them, word by word."""
+"""Sparsity of the layers of a model and of their gradients, word by word."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ from lmdynamics.observe.activations import STEPS, STREAMS
 from lmdynamics.text.streams import Examples
 
 KINDS = ("activation", "gradient")
-"""What is measured of a layer at each token."""
+"""The kinds of vectors of a layer at each token."""
 
 
 def sparsity_by_word(
@@ -31,7 +31,7 @@ def sparsity_by_word(
     streams: int = STREAMS,
     steps: int = STEPS,
 ) -> pd.DataFrame:
-    """Measure χ of each layer at each token, and average it over the tokens of each word.
+    """Return the mean χ of each layer over the tokens of each word.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def sparsity_by_word(
     pandas.DataFrame
         One row per `side` (``target``: the word to predict; ``input``: the word just read), `layer` and
         `word`, its id, that occurs: the number of its `tokens`, and over them the mean χ (see `sparsity.chi`)
-        of the layer, `activation`, and of its `gradient`, NaN unless asked for. A vector of zeros has no χ
+        of the layer, `activation`, and of its `gradient`, NaN without `gradients`. A vector of zeros has no χ
         and is left out of the mean.
 
     Raises
@@ -65,7 +65,7 @@ def sparsity_by_word(
         If there are fewer than two tokens, an id is not in the vocabulary, or an activation is not finite;
         and as `pretrained.hooked` does.
     TypeError
-        If gradients are asked for, and the model is neither a module nor of this library.
+        If `gradients` is set, and the model is neither a module nor of this library.
     gradients.GradientError
         If a gradient is not finite.
     """
@@ -97,7 +97,7 @@ def sparsity_by_word(
 def _without(
     model: Observable, examples: Examples, names: Sequence[str], streams: int, steps: int
 ) -> Iterator[tuple[Int[Tensor, " tokens"], Float[Tensor, "tokens columns"]]]:
-    """Places of some tokens in the text, and χ of the layers there."""
+    """Yield the places of some tokens in the text, and χ of the layers there."""
     for block in activations.blocks(model, examples.inputs, layers=names, streams=streams, steps=steps):
         for name, rows in block.layers.items():
             if not rows.isfinite().all():
@@ -108,20 +108,20 @@ def _without(
 def _with_gradients(
     model: Observable, examples: Examples, names: Sequence[str], streams: int, steps: int
 ) -> Iterator[tuple[Int[Tensor, " tokens"], Float[Tensor, "tokens columns"]]]:
-    """The same with χ of the gradients too."""
+    """Yield the same as `_without`, with χ of the gradients too."""
     if isinstance(model, RecurrentModel):
-        read = gradients.blocks(model, examples, measure=_chi, streams=streams, steps_back=steps)
+        blocks = gradients.blocks(model, examples, measure=_chi, streams=streams, steps_back=steps)
     elif isinstance(model, Hooked):
-        read = gradients.hooked_blocks(model, examples, measure=_chi, streams=streams, steps_back=steps)
+        blocks = gradients.hooked_blocks(model, examples, measure=_chi, streams=streams, steps_back=steps)
     else:
         raise TypeError(
             f"gradients need a module or a model of this library, got {type(model).__name__}; hook a module"
         )
-    for block in read:
+    for block in blocks:
         parts = [part[name].cpu() for part in (block.activations, block.gradients) for name in names]
         yield block.tokens, torch.stack(parts, 1)
 
 
 def _chi(layer: str, values: Float[Tensor, "tokens units"]) -> Float[Tensor, " tokens"]:
-    """χ of each token's vector, in single precision at least."""
+    """Return χ of the vector of each token, in single precision at least."""
     return sparsity.chi(values.to(torch.promote_types(values.dtype, torch.float32)))

@@ -1,4 +1,4 @@
-"""Contextual decomposition: the part of an LSTM's state that is due to some of its inputs.
+"""Contextual decomposition: the part of an LSTM's state that comes from some of its inputs.
 
 The words in focus give the *relevant* part of a hidden state; all others, and what both give only together,
 the *irrelevant* rest (Murdoch et al. 2018; thesis chapter 5, section 2.1 and appendix A). Each gate is made
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from lmdynamics.models.recurrent import State
 
 BIAS = ("in_focus", "irrelevant")
-"""What may become of the product of two biases."""
+"""The choices for the product of two biases."""
 INTERACTIONS = ("irrelevant", "source", "relevant")
-"""What may become of the product of a relevant and an irrelevant part."""
+"""The choices for the product of a relevant and an irrelevant part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +43,19 @@ class Convention:
     interactions: str = "irrelevant"
 
     def __post_init__(self) -> None:
-        """Refuse names that mean nothing."""
+        """Raise ValueError for unknown names."""
         for field, names in (("bias", BIAS), ("interactions", INTERACTIONS)):
             if getattr(self, field) not in names:
                 raise ValueError(f"{field} is one of {', '.join(names)}, got {getattr(self, field)!r}")
 
     @classmethod
     def all(cls) -> list["Convention"]:
-        """Every convention that there is, the thesis's first."""
+        """Return every convention, that of the thesis first."""
         return [cls(bias=bias, interactions=kind) for bias, kind in product(BIAS, INTERACTIONS)]
 
 
-class Decomposed(NamedTuple):
-    """One LSTM layer over some text, split in two for each focus set."""
+class Decomposition(NamedTuple):
+    """The relevant and irrelevant parts of one LSTM layer's states, for each focus set."""
 
     relevant: Float[Tensor, "sets steps batch units"]
     """Relevant part of the hidden state after each step."""
@@ -68,17 +68,17 @@ class Decomposed(NamedTuple):
 
     @property
     def irrelevant(self) -> Float[Tensor, "sets steps batch units"]:
-        """What the relevant part leaves of the hidden state."""
+        """The irrelevant part of the hidden state."""
         return self.hidden - self.relevant
 
     @property
     def irrelevant_cell(self) -> Float[Tensor, "sets steps batch units"]:
-        """What the relevant part leaves of the cell state."""
+        """The irrelevant part of the cell state."""
         return self.cell - self.relevant_cell
 
 
 class Layer(NamedTuple):
-    """One LSTM layer as it ran over some text: its weights, its states and its gates.
+    """The weights, states and gates of one LSTM layer over some text.
 
     Input gate, forget gate and candidate stand side by side, 3 × units; the output gate, never split, apart.
     """
@@ -98,7 +98,7 @@ class Layer(NamedTuple):
     hidden: Float[Tensor, "steps batch units"]
     cells: Float[Tensor, "steps_and_initial batch units"]
     """Cell states, that before the first step included."""
-    squashed: Float[Tensor, "steps batch units"]
+    cell_tanh: Float[Tensor, "steps batch units"]
     """Hyperbolic tangent of the cell state after each step."""
 
     def advance(
@@ -109,7 +109,7 @@ class Layer(NamedTuple):
         in_focus: Bool[Tensor, "*steps 1"] | bool,
         convention: Convention,
     ) -> tuple[Tensor, Tensor]:
-        """Relevant hidden and cell states after some steps, each from the relevant parts before it.
+        """Return the relevant hidden and cell states after some steps, from the relevant parts before each.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class Layer(NamedTuple):
             after = (f + bias_f).mul_(cell).addcmul_(i, g + bias_g).addcmul_(bias_i, g)
         if convention.bias == "in_focus":
             after += (bias_i * bias_g) * in_focus
-        hidden = torch.tanh(after).sub_((self.cells[1:][steps] - after).tanh_()).add_(self.squashed[steps])
+        hidden = torch.tanh(after).sub_((self.cells[1:][steps] - after).tanh_()).add_(self.cell_tanh[steps])
         return hidden.mul_(self.output_gate[steps]).mul_(0.5), after
 
 
@@ -158,8 +158,8 @@ def decompose(
     *,
     state: Sequence[State] | None = None,
     convention: Convention | None = None,
-) -> list[Decomposed]:
-    """Split the states of LSTM layers over some text, for several sets of positions in focus.
+) -> list[Decomposition]:
+    """Split the states of LSTM layers into relevant and irrelevant parts, for several focus sets.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def decompose(
 
     Returns
     -------
-    list of Decomposed
+    list of Decomposition
         One per layer. At steps before a set's first position its relevant parts are zero.
 
     Raises
@@ -199,21 +199,23 @@ def decompose(
         raise ValueError(f"focus has {focus.shape[2]} texts, inputs have {inputs.shape[1]}")
     in_focus = (focus if focus.dim() == 3 else focus.unsqueeze(2)).unsqueeze(3).to(inputs.device)
     with torch.no_grad():
-        found: list[Decomposed] = []
+        parts: list[Decomposition] = []
         for layer in run(lstms, inputs, state=state):
-            from_below = found[-1].relevant @ layer.from_input.T if found else layer.from_below * in_focus
-            found.append(_carried(layer, from_below, in_focus, convention))
-    return found
+            from_below = parts[-1].relevant @ layer.from_input.T if parts else layer.from_below * in_focus
+            parts.append(_layer_decomposition(layer, from_below, in_focus, convention))
+    return parts
 
 
 def logits(decoder: nn.Linear, relevant: Float[Tensor, "*axes units"]) -> Float[Tensor, "*axes classes"]:
-    """Relevant part of the logits, from that of the top layer; the bias, no word's own, is irrelevant."""
+    """Return the relevant part of the logits, from that of the top layer; the bias is irrelevant."""
     with torch.no_grad():
         return relevant @ decoder.weight.T
 
 
-def _carried(layer: Layer, from_below: Tensor, in_focus: Tensor, convention: Convention) -> Decomposed:
-    """One layer, step by step, given the relevant part of what comes in from below."""
+def _layer_decomposition(
+    layer: Layer, from_below: Tensor, in_focus: Tensor, convention: Convention
+) -> Decomposition:
+    """Decompose one layer step by step, from the relevant part of its input."""
     sets, steps, batch, _ = from_below.shape
     units = layer.hidden.shape[-1]
     relevant, cells = (from_below.new_zeros(sets, steps, batch, units) for _ in range(2))
@@ -228,7 +230,7 @@ def _carried(layer: Layer, from_below: Tensor, in_focus: Tensor, convention: Con
         for part in (hidden, cell):
             part *= begun[:, here]  # before, rounding
         relevant[:, here], cells[:, here] = hidden, cell
-    return Decomposed(relevant, cells, layer.hidden, layer.cells[1:])
+    return Decomposition(relevant, cells, layer.hidden, layer.cells[1:])
 
 
 def run(
@@ -237,10 +239,10 @@ def run(
     *,
     state: Sequence[State] | None = None,
 ) -> list[Layer]:
-    """Run LSTM layers over some text and keep what `Layer.advance` needs. Raises what `decompose` raises."""
-    given = [lstms] if isinstance(lstms, nn.LSTM) else list(lstms)
+    """Run LSTM layers over some text and return what each computed. Raises what `decompose` raises."""
+    candidates = [lstms] if isinstance(lstms, nn.LSTM) else list(lstms)
     modules: list[nn.LSTM] = []
-    for module in given:
+    for module in candidates:
         if not isinstance(module, nn.LSTM) or module.bidirectional or module.proj_size or module.batch_first:
             raise ValueError(
                 f"need nn.LSTM layers that read forwards, steps first, without projection, got {module!r}"
@@ -263,9 +265,9 @@ def run(
     if state is not None and len(state) != len(weights):
         raise ValueError(f"state is one (hidden, cell) for each of {len(weights)} layers, got {len(state)}")
     for (_, from_hidden, _), pair in zip(weights, state or [], strict=False):
-        wanted = (1, inputs.shape[1], from_hidden.shape[1])
-        if any(part.shape != wanted for part in pair):
-            raise ValueError(f"a state is {wanted}, got {[tuple(part.shape) for part in pair]}")
+        shape = (1, inputs.shape[1], from_hidden.shape[1])
+        if any(part.shape != shape for part in pair):
+            raise ValueError(f"a state is {shape}, got {[tuple(part.shape) for part in pair]}")
     layers: list[Layer] = []
     below = inputs
     with torch.no_grad():
@@ -273,16 +275,16 @@ def run(
             units = from_hidden.shape[1]
             zero = inputs.new_zeros(1, inputs.shape[1], units)
             before, cell = state[n] if state is not None else (zero, zero)
-            cells, squashed, outs, hidden = [cell], [], [], [before]
+            cells, cell_tanh, outs, hidden = [cell], [], [], [before]
             from_below = below @ from_input.T
             whole = from_below + bias
             for step in whole.split(1):
                 step += hidden[-1] @ from_hidden.T
                 i, f, g, o = step.chunk(4, -1)
                 cells.append(torch.sigmoid(f) * cells[-1] + torch.sigmoid(i) * torch.tanh(g))
-                squashed.append(torch.tanh(cells[-1]))
+                cell_tanh.append(torch.tanh(cells[-1]))
                 outs.append(torch.sigmoid(o))
-                hidden.append(outs[-1] * squashed[-1])
+                hidden.append(outs[-1] * cell_tanh[-1])
             below = torch.cat(hidden[1:])
             gates = slice(0, 3 * units)
             gates_of_bias = _nonlinear(bias[gates])
@@ -298,14 +300,14 @@ def run(
                     output_gate=torch.cat(outs),
                     hidden=below,
                     cells=torch.cat(cells),
-                    squashed=torch.cat(squashed),
+                    cell_tanh=torch.cat(cell_tanh),
                 )
             )
     return layers
 
 
 def _weights(module: nn.LSTM, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What one layer of a module adds up: weights of its input, of its hidden state, and both biases."""
+    """Return the weights of a layer's input, those of its hidden state, and the sum of both biases."""
     from_input, from_hidden = getattr(module, f"weight_ih_l{n}"), getattr(module, f"weight_hh_l{n}")
     if not module.bias:
         return from_input, from_hidden, from_input.new_zeros(len(from_input))
@@ -313,7 +315,7 @@ def _weights(module: nn.LSTM, n: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _nonlinear(gate_inputs: Tensor) -> Tensor:
-    """Logistic for the input and forget gates, hyperbolic tangent for the candidate."""
+    """Apply the logistic to the input and forget gates, the hyperbolic tangent to the candidate."""
     two = gate_inputs.shape[-1] // 3 * 2
     out = torch.empty_like(gate_inputs)
     torch.sigmoid(gate_inputs[..., :two], out=out[..., :two])
@@ -324,9 +326,9 @@ def _nonlinear(gate_inputs: Tensor) -> Tensor:
 def _share(
     function: Callable[[Tensor], Tensor], part: Tensor, whole: Tensor, bias: Tensor, half_beyond_bias: Tensor
 ) -> Tensor:
-    """`linearised`, given what does not depend on the part; in place, as memory takes most of the time."""
-    gained = function(part + bias).sub_(function(whole - part))
-    return torch.add(half_beyond_bias, gained, alpha=0.5, out=gained)
+    """Return `linearised` from values that do not depend on the part; it works in place for speed."""
+    gain = function(part + bias).sub_(function(whole - part))
+    return torch.add(half_beyond_bias, gain, alpha=0.5, out=gain)
 
 
 def linearised(
@@ -335,7 +337,7 @@ def linearised(
     whole: Float[Tensor, "*axes"],
     bias: Float[Tensor, "*bias"],
 ) -> Float[Tensor, "*axes"]:
-    """The share of one term in a function of a sum: Shapley's value, the bias staying where it is.
+    """Return the share of one term in a function of a sum, by Shapley's rule with the bias always there.
 
     Parameters
     ----------
@@ -354,5 +356,5 @@ def linearised(
         What the function gains by the term, mean over both orders in which it and the rest can be added to
         the bias. It and the rest's share, and the function of the bias, add up to the function of the sum.
     """
-    gained = function(relevant + bias) - function(bias)
-    return 0.5 * (gained + function(whole) - function(whole - relevant))
+    gain = function(relevant + bias) - function(bias)
+    return 0.5 * (gain + function(whole) - function(whole - relevant))

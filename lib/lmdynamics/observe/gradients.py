@@ -1,4 +1,4 @@
-"""Gradients of the loss at each layer, token by token, beside the layer's own values.
+"""Gradients of the loss at each layer, token by token, beside the outputs of the layer.
 
 The gradient is that of the loss *summed* over tokens, taken at the output tensor of each layer: how the loss
 changes if what the next layer reads of this token were a little different, while the layer's own recurrence
@@ -30,7 +30,7 @@ Measure = Callable[[str, Tensor], Tensor]
 
 
 class Block(NamedTuple):
-    """What was measured at some tokens. Layers go by name; rows are as in `tokens`."""
+    """Measures of layers and of gradients at some tokens. Layers go by name; rows are as in `tokens`."""
 
     tokens: Int[Tensor, " tokens"]
     """Index of each row's token in the text."""
@@ -39,7 +39,7 @@ class Block(NamedTuple):
     gradients: dict[str, Float[Tensor, "tokens *measures"]]
     """Of the gradient of the summed loss."""
     own: dict[str, Float[Tensor, "tokens *measures"]]
-    """Of the gradient of the token's own loss; empty unless it was asked for."""
+    """Of the gradient of the token's own loss; empty unless `own` is set."""
     later: dict[str, Float[Tensor, " tokens"]]
     """Norm of the difference of both over that of the former, NaN where that is 0; empty likewise."""
 
@@ -60,12 +60,12 @@ def blocks(
     steps_back: int = 35,
     name: str = "the model",
 ) -> Iterator[Block]:
-    """Run a model over text and measure each layer and its gradient at every token, block by block.
+    """Yield measures of each layer and of its gradient at every token of a text, block by block.
 
     Parameters
     ----------
     model
-        Whose layers are wanted, and `LOGITS`. Its weights and their gradients are left alone.
+        The model to observe: its layers and `LOGITS`. Its weights and their gradients are left alone.
     examples
         Words and the class to predict at each.
     measure
@@ -103,31 +103,31 @@ def blocks(
         at = tokens.flatten()
         real = at >= 0
         with torch.enable_grad():
-            layers, origins, reached = _forward(model, words.to(model.device), state, recurrence)
+            layers, origins, state_after = _forward(model, words.to(model.device), state, recurrence)
         top = layers[model.layers[-1]]
-        measured = partial(_measured, measure, real)
-        looked = head.look(
+        token_measure = partial(_token_measure, measure, real)
+        logit_measures = head.measures(
             top.detach().flatten(0, 1),
             targets.flatten().to(model.device),
             lambda values: measure(LOGITS, values),
         )
-        given = looked.of_hidden.view_as(top)
-        gradients = _at_origins(top, origins, given)
+        top_gradient = logit_measures.hidden_gradient.view_as(top)
+        gradients = _at_origins(top, origins, top_gradient)
         for layer, gradient in reversed(gradients.items()):
             for step, stream in _not_finite(gradient, tokens):
                 decoded = model.decoder(top[step, stream].detach())
                 raise _error(name, layer if decoded.isfinite().all() else LOGITS, tokens[step, stream])
-        activations = {layer: measured(layer, values.detach()) for layer, values in layers.items()}
-        of_gradients = {layer: measured(layer, values) for layer, values in gradients.items()}
-        alone = _own(model, layers, state, given) if own else {}
+        activations = {layer: token_measure(layer, values.detach()) for layer, values in layers.items()}
+        gradient_measures = {layer: token_measure(layer, values) for layer, values in gradients.items()}
+        alone = _own(model, layers, state, top_gradient) if own else {}
         yield Block(
             at[real],
-            {**activations, LOGITS: looked.logits[real]},
-            {**of_gradients, LOGITS: looked.of_logits[real]},
-            {layer: measured(layer, values) for layer, values in alone.items()},
+            {**activations, LOGITS: logit_measures.logits[real]},
+            {**gradient_measures, LOGITS: logit_measures.gradients[real]},
+            {layer: token_measure(layer, values) for layer, values in alone.items()},
             {layer: _difference(gradients[layer], values).flatten()[real] for layer, values in alone.items()},
         )
-        state = _detached(reached)
+        state = _detach(state_after)
 
 
 def hooked_blocks(
@@ -139,7 +139,7 @@ def hooked_blocks(
     steps_back: int = 35,
     name: str = "the model",
 ) -> Iterator[Block]:
-    """Do what `blocks` does with any module that returns logits: at the outputs of its hooked layers.
+    """Yield what `blocks` does, for the hooked layers of any module that returns logits.
 
     Parameters and errors are those of `blocks`. A module that is not recurrent reads each stretch of
     `steps_back` tokens as a context of its own, and losses of all later words in it count. Logits are
@@ -158,7 +158,7 @@ def hooked_blocks(
         # cuDNN goes back through no recurrent layer that is not in training
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             layers, output, state = model.forward(words, state)
-            loss = _summed_loss(model, output, targets)
+            loss = _loss_sum(model, output, targets)
         at_layers = torch.autograd.grad(loss, list(layers.values()), allow_unused=True)
         gradients: dict[str, Tensor] = {}
         for layer, gradient in zip(layers, at_layers, strict=True):
@@ -167,21 +167,21 @@ def hooked_blocks(
             gradients[layer] = model.time_first(gradient)
             for step, stream in _not_finite(gradients[layer], tokens):
                 raise _error(name, layer, tokens[step, stream])
-        measured = partial(_measured, measure, real)
+        token_measure = partial(_token_measure, measure, real)
         yield Block(
             at[real],
-            {layer: measured(layer, model.time_first(each.detach())) for layer, each in layers.items()},
-            {layer: measured(layer, each) for layer, each in gradients.items()},
+            {layer: token_measure(layer, model.time_first(each.detach())) for layer, each in layers.items()},
+            {layer: token_measure(layer, each) for layer, each in gradients.items()},
             {},
             {},
         )
-        state = _detached(state)
+        state = _detach(state)
 
 
 def _stretches(
     examples: Examples, counted: Bool[np.ndarray, " tokens"] | None, streams: int, steps_back: int
 ) -> Iterator[tuple[Int[Tensor, "steps batch"], ...]]:
-    """Words, targets and places in the text, one stretch of all streams after another."""
+    """Return words, targets and places in the text, for one stretch of all streams after another."""
     targets = examples.targets if counted is None else np.where(counted, examples.targets, IGNORED)
     streams = min(streams, len(examples.inputs))
     columns = (
@@ -192,42 +192,43 @@ def _stretches(
     return zip(*(each.split(steps_back) for each in columns), strict=True)
 
 
-def _measured(measure: Measure, real: Tensor, layer: str, values: Tensor) -> Tensor:
+def _token_measure(measure: Measure, real: Tensor, layer: str, values: Tensor) -> Tensor:
     return measure(layer, values.flatten(0, -2)[real.to(values.device)])
 
 
-def _summed_loss(model: Hooked, output: Tensor, targets: Int[Tensor, "steps batch"]) -> Float[Tensor, ""]:
+def _loss_sum(model: Hooked, output: Tensor, targets: Int[Tensor, "steps batch"]) -> Float[Tensor, ""]:
     if output.dim() != 3 or output.shape[-1] < model.words:
         raise ValueError(
             f"gradients need a module that returns logits of {model.words} words for each token, got shape "
             f"{tuple(output.shape)}; take the model with its head"
         )
     logits = model.time_first(output).flatten(0, 1)
-    wanted = targets.flatten().to(logits.device)
-    return nn.functional.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
+    classes = targets.flatten().to(logits.device)
+    return nn.functional.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
 
 
-def _detached(state: Any) -> Any:
-    """A state to go on from, through which nothing flows back."""
+def _detach(state: Any) -> Any:
+    """Return a state without its graph, so that no gradient flows back through it."""
     if isinstance(state, list | tuple):
-        return type(state)(map(_detached, state))
+        return type(state)(map(_detach, state))
     return None if state is None else state.detach()
 
 
 class _Forward(NamedTuple):
-    """One stretch of text, with a graph that leads from the layers to the top but not to the weights."""
+    """The layers over one stretch of text; their graph leads to the top layer but not to the weights."""
 
     layers: dict[str, Float[Tensor, "steps batch units"]]
     origins: dict[str, list[Tensor]]
     """Where the gradient at each layer is taken: at all its steps at once, or at each."""
-    reached: list[State]
+    state: list[State]
+    """After the last step."""
 
 
 def _forward(
     model: RecurrentModel, words: Int[Tensor, "steps batch"], state: list[State] | None, recurrence: bool
 ) -> _Forward:
     below = model.embedding(words).detach().requires_grad_()
-    layers, origins, reached = {"e": below}, {"e": [below]}, []
+    layers, origins, states_after = {"e": below}, {"e": [below]}, []
     frozen = [parameter for parameter in model.lstms.parameters() if parameter.requires_grad]
     training = {module: module.training for module in model.lstms.modules()}
     model.lstms.train()  # cuDNN goes back through no other; without dropout of its own it makes no difference
@@ -237,20 +238,20 @@ def _forward(
         for number, lstm in enumerate(model.lstms):
             name = model.layers[number + 1]
             origins[name], after = _outputs(lstm, below, state[number] if state else None, recurrence)
-            below = layers[name] = _joined(origins[name])
-            reached.append(after)
+            below = layers[name] = _join(origins[name])
+            states_after.append(after)
     finally:
         for module, was in training.items():
             module.training = was
         for parameter in frozen:
             parameter.requires_grad_()
-    return _Forward(layers, origins, reached)
+    return _Forward(layers, origins, states_after)
 
 
 def _outputs(
     lstm: nn.Module, inputs: Tensor, state: State | None, recurrence: bool
 ) -> tuple[list[Tensor], State]:
-    """The outputs of a layer: all at once, or with recurrence each step's, itself the state handed on."""
+    """Return the outputs of a layer: all at once, or with recurrence one for each step."""
     outputs = []
     for part in inputs.split(1 if recurrence else len(inputs)):
         output, (hidden, cell) = lstm(part, state)
@@ -260,52 +261,54 @@ def _outputs(
     return outputs, state
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _join(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _at_origins(top: Tensor, origins: dict[str, list[Tensor]], given: Tensor) -> dict[str, Tensor]:
-    """The gradient at each layer, from that at what the decoder reads."""
-    each = iter(torch.autograd.grad(top, [part for parts in origins.values() for part in parts], given))
-    return {name: _joined([next(each) for _ in parts]) for name, parts in origins.items()}
+def _at_origins(top: Tensor, origins: dict[str, list[Tensor]], top_gradient: Tensor) -> dict[str, Tensor]:
+    """Return the gradient at each layer, from that at the top layer."""
+    each = iter(
+        torch.autograd.grad(top, [part for parts in origins.values() for part in parts], top_gradient)
+    )
+    return {name: _join([next(each) for _ in parts]) for name, parts in origins.items()}
 
 
 @torch.no_grad()
 def _own(
-    model: RecurrentModel, layers: dict[str, Tensor], state: list[State] | None, given: Tensor
+    model: RecurrentModel, layers: dict[str, Tensor], state: list[State] | None, top_gradient: Tensor
 ) -> dict[str, Tensor]:
-    """The gradient of each token's own loss at each layer: back through the layers, not through time."""
-    names, found = list(layers), {model.layers[-1]: given}
+    """Return the gradient of each token's own loss at each layer: through the layers, not through time."""
+    names, gradients = list(layers), {model.layers[-1]: top_gradient}
     for number in reversed(range(len(model.lstms))):
         below, here = names[number], names[number + 1]
         before = state[number] if state else None
         lstm = cast(nn.LSTM, model.lstms[number])
-        found[below] = _through_cell(lstm, layers[below], layers[here], before, found[here])
-    return {each: found[each] for each in names}
+        gradients[below] = _through_cell(lstm, layers[below], layers[here], before, gradients[here])
+    return {each: gradients[each] for each in names}
 
 
 def _through_cell(
     lstm: nn.LSTM, inputs: Tensor, outputs: Tensor, before: State | None, gradient: Tensor
 ) -> Tensor:
-    """The gradient at an LSTM layer's input at each step, of what its output at that step alone is worth."""
+    """Return the gradient at the input of an LSTM layer, from that at its output in the same step."""
     zero = torch.zeros_like(outputs[:1])
     hidden_before, cell = before or (zero, zero)
     hidden = torch.cat([hidden_before, outputs[:-1]])
     from_input, from_hidden, *biases = lstm.all_weights[0]
-    summed = inputs @ from_input.T + hidden @ from_hidden.T + sum(biases)
-    i, f, g, o = summed.chunk(4, -1)
+    gate_inputs = inputs @ from_input.T + hidden @ from_hidden.T + sum(biases)
+    i, f, g, o = gate_inputs.chunk(4, -1)
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     cells = [cell[0]]
     for step in range(len(outputs)):
         cells.append(f[step] * cells[-1] + i[step] * g[step])
-    squashed, earlier = torch.stack(cells[1:]).tanh(), torch.stack(cells[:-1])
-    at_cell = gradient * o * (1 - squashed**2)
+    cell_tanh, earlier = torch.stack(cells[1:]).tanh(), torch.stack(cells[:-1])
+    at_cell = gradient * o * (1 - cell_tanh**2)
     at_gates = torch.cat(
         [
             at_cell * g * i * (1 - i),
             at_cell * earlier * f * (1 - f),
             at_cell * i * (1 - g**2),
-            gradient * squashed * o * (1 - o),
+            gradient * cell_tanh * o * (1 - o),
         ],
         -1,
     )
@@ -313,21 +316,22 @@ def _through_cell(
 
 
 def _difference(whole: Tensor, own: Tensor) -> Tensor:
-    """Norm of what two gradients differ by, over the norm of the first."""
+    """Return the norm of the difference of two gradients over the norm of the first."""
     return (whole - own).norm(dim=-1) / whole.norm(dim=-1)
 
 
 def _check(examples: Examples, words: int, classes: int) -> None:
     for what, ids, below in zip(("inputs", "targets"), examples, (words, classes), strict=True):
         if len(ids) == 0 or ids.min() < 0 or ids.max() >= below:
-            given = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
+            id_range = f"{ids.min()} to {ids.max()}" if len(ids) else "none"
             raise ValueError(
-                f"the {what} need ids from 0 to {below - 1}, got {given}; encode with the model's vocabulary"
+                f"the {what} need ids from 0 to {below - 1}, got {id_range}; "
+                "encode with the model's vocabulary"
             )
 
 
 def _not_finite(gradient: Tensor, tokens: Int[Tensor, "steps batch"]) -> list[list[int]]:
-    """Step and stream of each token whose gradient is not finite."""
+    """Return the step and stream of each token whose gradient is not finite."""
     return (~gradient.isfinite().all(-1).cpu() & (tokens >= 0)).nonzero().tolist()
 
 

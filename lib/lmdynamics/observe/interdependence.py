@@ -1,4 +1,4 @@
-"""Decompositional interdependence: how far two sets of words mean more together than each alone.
+"""Decompositional interdependence: how much two sets of words contribute only together.
 
 With h_X the relevant hidden state for focus X (see `decomposition`), read at the last position of both sets,
 DI(A, B) = ‖h_{A∪B} − (h_A + h_B)‖₂ / ‖h_{A∪B}‖₂ (thesis chapter 5, equation 2): 0 where the two are
@@ -15,7 +15,7 @@ from lmdynamics.models.recurrent import State
 from lmdynamics.observe.decomposition import Convention, Layer, decompose, run
 
 _ROWS = 200
-"""Words carried along at once: enough for fast matrix products, few enough for the processor's cache."""
+"""Words decomposed at once: enough for fast matrix products, few enough for the processor's cache."""
 
 
 def between(
@@ -26,7 +26,7 @@ def between(
     state: Sequence[State] | None = None,
     convention: Convention | None = None,
 ) -> Float[Tensor, "pairs batch"]:
-    """Interdependence of any two disjoint sets of positions, at the top layer.
+    """Return the interdependence of pairs of disjoint sets of positions, at the top layer.
 
     Parameters
     ----------
@@ -57,20 +57,20 @@ def between(
             )
         if outside := sorted(at for at in {*a, *b} if not 0 <= at < steps):
             raise ValueError(f"positions are 0 to {steps - 1}, got {', '.join(map(str, outside))}")
-    wanted = [frozenset(each) for a, b in pairs for each in (a, b, {*a, *b})]
-    rows = {each: row for row, each in enumerate(dict.fromkeys(wanted))}
+    focus_sets = [frozenset(each) for a, b in pairs for each in (a, b, {*a, *b})]
+    rows = {each: row for row, each in enumerate(dict.fromkeys(focus_sets))}
     focus = torch.zeros(len(rows), steps, dtype=torch.bool)
     for each, row in rows.items():
         focus[row, list(each)] = True
     top = decompose(lstms, inputs, focus, state=state, convention=convention)[-1].relevant
-    found = inputs.new_empty(len(pairs), inputs.shape[1])
+    ratios = inputs.new_empty(len(pairs), inputs.shape[1])
     for n, (a, b) in enumerate(pairs):
         last = max(*a, *b)
         alone_a, alone_b, joint = (top[rows[frozenset(each)], last] for each in (a, b, {*a, *b}))
-        found[n] = _ratio(joint, alone_a, alone_b)
-        if not found[n].isfinite().all():
+        ratios[n] = _ratio(joint, alone_a, alone_b)
+        if not ratios[n].isfinite().all():
             raise ValueError(f"{set(a)} and {set(b)} leave no relevant state at step {last} to divide by")
-    return found
+    return ratios
 
 
 def pairwise(
@@ -82,7 +82,7 @@ def pairwise(
     state: Sequence[State] | None = None,
     convention: Convention | None = None,
 ) -> Float[Tensor, "distance steps batch"]:
-    """Interdependence of all pairs of single words up to a distance, at the top layer.
+    """Return the interdependence of all pairs of single words up to a distance, at the top layer.
 
     Parameters
     ----------
@@ -118,14 +118,14 @@ def pairwise(
         raise ValueError(f"need {batch} lengths from 1 to {steps}, got {lengths.tolist()}")
     convention = convention or Convention()
     with torch.no_grad():
-        found = _pairwise(run(lstms, inputs, state=state), min(distance, steps - 1), convention)
-    real = torch.arange(steps).view(1, -1, 1) + torch.arange(1, len(found) + 1).view(-1, 1, 1) < lengths
-    real = real.to(found.device)
-    if not found[real].isfinite().all():
-        d, n, text = ((~found.isfinite()) & real).nonzero()[0].tolist()
+        ratios = _pairwise(run(lstms, inputs, state=state), min(distance, steps - 1), convention)
+    real = torch.arange(steps).view(1, -1, 1) + torch.arange(1, len(ratios) + 1).view(-1, 1, 1) < lengths
+    real = real.to(ratios.device)
+    if not ratios[real].isfinite().all():
+        d, n, text = ((~ratios.isfinite()) & real).nonzero()[0].tolist()
         raise ValueError(f"words {n} and {n + d + 1} of text {text} leave no relevant state to divide by")
-    whole = found.new_full((distance, steps, batch), torch.nan)
-    whole[: len(found)] = found.masked_fill(~real, torch.nan)
+    whole = ratios.new_full((distance, steps, batch), torch.nan)
+    whole[: len(ratios)] = ratios.masked_fill(~real, torch.nan)
     return whole
 
 
@@ -138,25 +138,25 @@ def _pairwise(layers: list[Layer], distance: int, convention: Convention) -> Ten
         from_below = alone[-1][0] @ layer.from_input.T if alone else own
         zero = torch.zeros_like(layer.hidden)
         alone.append(layer.advance(slice(0, steps), from_below, zero, True, convention))
-    found = own.new_full((distance, steps, batch), torch.nan)
+    ratios = own.new_full((distance, steps, batch), torch.nan)
     block = max(1, _ROWS // batch)
     for begin in range(0, steps, block):
-        carried = [(hidden[begin : begin + block], cell[begin : begin + block]) for hidden, cell in alone]
+        states = [(hidden[begin : begin + block], cell[begin : begin + block]) for hidden, cell in alone]
         for d in range(1, min(distance, steps - 1 - begin) + 1):
             here = slice(begin + d, min(begin + d + block, steps))
             words = here.stop - here.start
             after: list[tuple[Tensor, Tensor]] = []
             joint = own[here]
             for n, layer in enumerate(layers):
-                hidden, cell = (part[:words] for part in carried[n])
+                hidden, cell = (part[:words] for part in states[n])
                 past = hidden @ layer.from_hidden.T
                 single = past + after[-1][0] @ layer.from_input.T if n else past
                 both = past + (joint @ layer.from_input.T if n else joint)
                 after.append(layer.advance(here, single, cell, False, convention))
                 joint, _ = layer.advance(here, both, cell, True, convention)
-            carried = after
-            found[d - 1, begin : begin + words] = _ratio(joint, carried[-1][0], alone[-1][0][here])
-    return found
+            states = after
+            ratios[d - 1, begin : begin + words] = _ratio(joint, states[-1][0], alone[-1][0][here])
+    return ratios
 
 
 def _ratio(joint: Tensor, a: Tensor, b: Tensor) -> Tensor:

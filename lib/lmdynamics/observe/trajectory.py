@@ -1,4 +1,4 @@
-"""How the layers of a model come to be those of a later checkpoint, from sums alone.
+"""Similarity of the layers of checkpoints to those of one of them, from sums alone.
 
 One pass over the text for each checkpoint, side by side with the checkpoint that all are compared to. Nothing
 but sums is kept, and of models that are loaded by a function no more than two: memory grows neither with the
@@ -25,13 +25,13 @@ MEASURES = {
     "cka": similarity.cka,
     "cca": similarity.cca,
 }
-"""What can be read from sums, by name."""
+"""The measures that need only sums, by name."""
 TARGET, PERMUTED = " of the target", " of the target, permuted"
-"""What a view's name has after that of its layer."""
+"""The ends of a view's name, after the name of its layer."""
 
 Model = nn.Module | Observable
 Source = Model | Callable[[], Model]
-"""A model, or what loads it."""
+"""A model, or a function that loads it."""
 
 
 def trajectory(
@@ -76,7 +76,7 @@ def trajectory(
     -------
     pandas.DataFrame
         One row per checkpoint, layer and measure: `step, layer, measure`, the `value`, that by `chance` (rows
-        in random order within each block of ``streams * steps`` tokens; NaN unless asked for), and the number
+        in random order within each block of ``streams * steps`` tokens; NaN without `chance`), and the number
         of `tokens`.
 
     Raises
@@ -92,26 +92,26 @@ def trajectory(
     for step, source in _sources(checkpoints):
         if step in tables:
             raise ValueError(f"need one checkpoint at each step, got two at {step}; give those of one model")
-        model = target if step == to else _loaded(source)
+        model = target if step == to else _model(source)
         try:
-            read = observe([model, target], text, layers=layers, streams=streams, steps=steps)
-            tables[step] = _table(step, _moments(read, seed if chance else None), measures)
+            pairs = observe([model, target], text, layers=layers, streams=streams, steps=steps)
+            tables[step] = _table(step, _moments(pairs, seed if chance else None), measures)
         except ValueError as error:
             raise ValueError(f"step {step} beside the target: {error}") from error
         del model, source  # before the next one is loaded
     return pd.concat(tables.values(), ignore_index=True)
 
 
-def _moments(read: Iterator[tuple[Block, ...]], seed: int | None) -> JointMoments:
-    """Sums of each layer of a checkpoint with that of the target, and given a seed with its rows permuted."""
-    first = next(read)
+def _moments(pairs: Iterator[tuple[Block, ...]], seed: int | None) -> JointMoments:
+    """Return the sums of each layer with that of the target and, with a seed, with its permuted rows."""
+    first = next(pairs)
     own, target = (block.layers.keys() for block in first)
     if alone := own ^ target:
         raise ValueError(f"need the same layers in both, got {', '.join(sorted(alone))} in one alone")
     sides = (TARGET,) if seed is None else (TARGET, PERMUTED)
     moments = JointMoments([(name, name + side) for name in own for side in sides])
     generator = torch.Generator().manual_seed(seed or 0)
-    for block, beside in chain([first], read):
+    for block, beside in chain([first], pairs):
         order = torch.randperm(len(block.tokens), generator=generator)
         device = next(iter(block.layers.values())).device
         views = {name: rows.to(device) for name, rows in block.layers.items()}
@@ -123,7 +123,7 @@ def _moments(read: Iterator[tuple[Block, ...]], seed: int | None) -> JointMoment
 
 
 def _table(step: Hashable, moments: JointMoments, measures: Sequence[str]) -> pd.DataFrame:
-    """The rows of one checkpoint."""
+    """Return the rows of one checkpoint."""
     permuted = {layer: view for layer, view in moments.pairs if view == layer + PERMUTED}
     return pd.DataFrame(
         {
@@ -141,7 +141,7 @@ def _table(step: Hashable, moments: JointMoments, measures: Sequence[str]) -> pd
 
 
 def _target(checkpoints: Mapping[Any, Source] | Iterable[Any], to: Any) -> Model:
-    """The model that all are compared to."""
+    """Return the model that all are compared to."""
     if isinstance(to, nn.Module | Observable):
         return to
     if iter(checkpoints) is checkpoints:
@@ -149,14 +149,14 @@ def _target(checkpoints: Mapping[Any, Source] | Iterable[Any], to: Any) -> Model
     before = []
     for step, source in _sources(checkpoints):
         if step == to:
-            return _loaded(source)
+            return _model(source)
         before.append(str(step))
         del source
     raise ValueError(f"need a model or one of the steps {', '.join(before)} as the target, got {to!r}")
 
 
 def _sources(checkpoints: Mapping[Any, Source] | Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Steps and models, one by one; none is held here while the next is loaded."""
+    """Yield steps and models one by one; none is held here while the next is loaded."""
     for each in checkpoints.items() if isinstance(checkpoints, Mapping) else checkpoints:
         match each:
             case (
@@ -171,5 +171,5 @@ def _sources(checkpoints: Mapping[Any, Source] | Iterable[Any]) -> Iterator[tupl
         del each, model
 
 
-def _loaded(source: Source) -> Model:
+def _model(source: Source) -> Model:
     return source if isinstance(source, nn.Module | Observable) else source()

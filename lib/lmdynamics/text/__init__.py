@@ -1,1 +1,1 @@
-"""From files to ids: corpora, treebanks, vocabularies, tasks, made-up languages, streams."""
+"""Text as word ids: corpora, treebanks, vocabularies, tasks, synthetic languages and streams."""

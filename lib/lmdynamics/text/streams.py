@@ -1,4 +1,4 @@
-"""Examples for a model, and text cut into streams that are read side by side."""
+"""Examples for a model, and streams of text that are read in parallel."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 class Examples(NamedTuple):
-    """Word ids and the class to predict at each, in reading order."""
+    """Word ids and the class to predict at each word, in reading order."""
 
     inputs: Int[np.ndarray, " tokens"]
     targets: Int[np.ndarray, " tokens"]
 
     @classmethod
     def next_word(cls, ids: Int[np.ndarray, " tokens"]) -> "Examples":
-        """Each word as the input, the word after it as the target."""
+        """Return each word as an input, with the next word as its target."""
         return cls(ids[:-1], ids[1:])
 
 
@@ -31,7 +31,7 @@ class Parts(NamedTuple):
 def streams(
     ids: Int[np.ndarray, " tokens"], batch: int, device: torch.device | str = "cpu"
 ) -> Int[Tensor, "steps batch"]:
-    """Cut a sequence into equal contiguous streams, side by side; a rest shorter than `batch` is left out.
+    """Split a sequence into equal contiguous streams, side by side; a rest shorter than `batch` is left out.
 
     Raises
     ------
@@ -43,12 +43,12 @@ def streams(
         raise ValueError(
             f"a batch of {batch} streams needs at least {batch} tokens, got {len(ids)}; use more text"
         )
-    cut = torch.from_numpy(ids[: steps * batch].astype(np.int64))
-    return cut.view(batch, steps).T.contiguous().to(device)
+    tokens = torch.from_numpy(ids[: steps * batch].astype(np.int64))
+    return tokens.view(batch, steps).T.contiguous().to(device)
 
 
 def padded_streams(ids: Int[np.ndarray, " tokens"], batch: int, *, fill: int) -> Int[Tensor, "steps batch"]:
-    """Cut a sequence into contiguous streams, side by side, with all tokens; `fill` ends the last ones."""
+    """Split a sequence with all its tokens into contiguous streams; `fill` completes the last ones."""
     steps = -(-len(ids) // batch)
     padded = np.pad(ids, (0, steps * batch - len(ids)), constant_values=fill)
     return streams(padded, batch)

@@ -20,7 +20,7 @@ CONTEXT = 10
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageSettings:
-    """One language. Defaults are the thesis's (chapter 5, sections 4.2 and 4.3)."""
+    """The settings of a language. Defaults are the thesis's (chapter 5, sections 4.2 and 4.3)."""
 
     types: int = 1000  # symbols beside α and ω
     tokens: int = 1_000_000  # of the training part
@@ -31,7 +31,7 @@ class LanguageSettings:
     repetitions: int = 1000  # occurrences of each phrase outside the rule, in a familiar language
 
     def __post_init__(self) -> None:
-        """Refuse languages that cannot be."""
+        """Raise an error if no language can have these settings."""
         for name in ("types", "tokens", "rules", "length", "phrases"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -50,34 +50,34 @@ class LanguageSettings:
 
     @property
     def needed(self) -> int:
-        """Tokens that are not single random symbols."""
-        outside = self.phrases * self.repetitions if self.familiar else 0
-        return self.rules * (self.length + 2) + outside * self.length
+        """The number of tokens in rules and phrases; all others are single random symbols."""
+        lone_phrases = self.phrases * self.repetitions if self.familiar else 0
+        return self.rules * (self.length + 2) + lone_phrases * self.length
 
     @property
     def alpha(self) -> int:
-        """Id of the symbol that opens a rule."""
+        """The id of the symbol that opens a rule."""
         return self.types
 
     @property
     def omega(self) -> int:
-        """Id of the symbol that closes it."""
+        """The id of the symbol that closes a rule."""
         return self.types + 1
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All symbols, by id."""
+        """All symbols, in the order of their ids."""
         return (*(f"s{n}" for n in range(self.types)), "α", "ω")
 
 
 class Text(NamedTuple):
-    """A stretch of a language."""
+    """A text in a language."""
 
     ids: Int32[np.ndarray, " tokens"]
     openings: Int[np.ndarray, " rules"]
     """Positions of α, in rising order."""
     alone: Int[np.ndarray, " phrases"]
-    """Positions at which phrases begin that stand outside the rule."""
+    """Positions at which phrases begin that are not part of a rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +97,15 @@ class Language:
 
     @property
     def phrases(self) -> Int32[np.ndarray, "phrases length"]:
-        """The scaffolds, all different. A familiar and an unfamiliar language of one seed have the same."""
+        """The scaffolds, all different; they depend on the seed, not on whether they are familiar."""
         settings, random = self.settings, self._random(0)
-        found: dict[tuple[int, ...], None] = {}
-        while len(found) < settings.phrases:
-            found.setdefault(tuple(random.integers(settings.types, size=settings.length).tolist()))
-        return np.array(list(found), np.int32)
+        phrases: dict[tuple[int, ...], None] = {}
+        while len(phrases) < settings.phrases:
+            phrases.setdefault(tuple(random.integers(settings.types, size=settings.length).tolist()))
+        return np.array(list(phrases), np.int32)
 
     def text(self, part: str = "train", *, share: float = 1.0) -> Text:
-        """Rules, phrases and single random symbols in random order.
+        """Return a text of rules, phrases and single random symbols in random order.
 
         Parameters
         ----------
@@ -118,22 +118,22 @@ class Language:
         random = self._random(1, *part.encode())
         rules = round(settings.rules * share)
         alone = round(settings.phrases * settings.repetitions * share) if settings.familiar else 0
-        filled = rules * (settings.length + 2) + alone * settings.length
-        singles = max(0, round(settings.tokens * share) - filled)
+        structure_tokens = rules * (settings.length + 2) + alone * settings.length
+        singles = max(0, round(settings.tokens * share) - structure_tokens)
         kinds = random.permutation(np.repeat([0, 1, 2], [rules, alone, singles]))
         lengths = np.array([settings.length + 2, settings.length, 1])[kinds]
-        begins = np.cumsum(lengths) - lengths
+        starts = np.cumsum(lengths) - lengths
         ids = random.integers(settings.types, size=lengths.sum(), dtype=np.int32)
-        openings, outside = begins[kinds == 0], begins[kinds == 1]
+        openings, phrase_starts = starts[kinds == 0], starts[kinds == 1]
         ids[openings] = settings.alpha
         ids[openings + settings.length + 1] = settings.omega
-        for places in (openings + 1, outside):
-            chosen = random.permutation(np.arange(len(places)) % settings.phrases)
-            ids[places[:, None] + np.arange(settings.length)] = phrases[chosen]
-        return Text(ids, openings, outside)
+        for places in (openings + 1, phrase_starts):
+            indices = random.permutation(np.arange(len(places)) % settings.phrases)
+            ids[places[:, None] + np.arange(settings.length)] = phrases[indices]
+        return Text(ids, openings, phrase_starts)
 
     def cases(self, domain: str, number: int) -> Int32[np.ndarray, "number steps"]:
-        """Test cases: `CONTEXT` random symbols, α, a scaffold, ω.
+        """Return test cases: `CONTEXT` random symbols, α, a scaffold, ω.
 
         Parameters
         ----------
@@ -150,13 +150,13 @@ class Language:
         if domain not in DOMAINS:
             raise ValueError(f"a domain is one of {', '.join(DOMAINS)}, got {domain!r}")
         settings, random = self.settings, self._random(2, DOMAINS.index(domain))
-        found = random.integers(settings.types, size=(number, CONTEXT + settings.length + 2), dtype=np.int32)
-        found[:, CONTEXT], found[:, -1] = settings.alpha, settings.omega
+        cases = random.integers(settings.types, size=(number, CONTEXT + settings.length + 2), dtype=np.int32)
+        cases[:, CONTEXT], cases[:, -1] = settings.alpha, settings.omega
         if domain == "in":
             # where there are fewer rules than phrases, only the first ones serve as scaffolds
             scaffolds = self.phrases[: settings.rules]
-            found[:, CONTEXT + 1 : -1] = scaffolds[np.arange(number) % len(scaffolds)]
-        return found
+            cases[:, CONTEXT + 1 : -1] = scaffolds[np.arange(number) % len(scaffolds)]
+        return cases
 
     def _random(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.settings.length, *purpose])

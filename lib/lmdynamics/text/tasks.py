@@ -1,4 +1,4 @@
-"""Tagging tasks: what a tagger reads, in which order, and what it answers (thesis chapter 4, section 3.1).
+"""Tagging tasks: the tokens that a tagger reads and the tags that it gives (thesis chapter 4, section 3.1).
 
 All tasks are in the vocabulary of one language model, so that every model can be run on the same tokens.
 Part of speech and topic are tagged on the language model's own corpus, in its longest articles, each cut
@@ -26,14 +26,18 @@ Labels = Literal["true", "shuffled"]
 NAMES = ("UDP POS", "PTB POS", "SEM (coarse)", "SEM (fine)", "topic")
 """The tasks, in the order of the thesis (chapter 4, table 2)."""
 
-_OTHERS = {"PTB POS": ("gmb", "tag"), "SEM (coarse)": ("pmb", "sem_coarse"), "SEM (fine)": ("pmb", "sem")}
+_TAG_COLUMNS = {
+    "PTB POS": ("gmb", "tag"),
+    "SEM (coarse)": ("pmb", "sem_coarse"),
+    "SEM (fine)": ("pmb", "sem"),
+}
 _FINEST = {"gmb": "tag", "pmb": "sem"}
 CORPORA = tuple(_FINEST)
-"""What is read for its tags, and done without where it is not to be had."""
+"""Corpora that are read for their tags; a task without its corpus is left out."""
 
 
 class Tagged(NamedTuple):
-    """Word ids and the class of each token's tag."""
+    """The word id of each token and the class of its tag."""
 
     ids: Int32[np.ndarray, " tokens"]
     classes: Int32[np.ndarray, " tokens"]
@@ -41,7 +45,7 @@ class Tagged(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What taggers are trained on, and for how long."""
+    """The settings of the tasks: the text of the taggers, and how long they train."""
 
     topics: int = 100  # longest articles: the text of part of speech and topic, chapter 4 section 3.1
     sentences: int | None = None  # of a corpus with its own tags but without parts; None for all
@@ -64,7 +68,7 @@ class Task:
     name: str
     text: PreparedText
     tags: Column
-    """Of every token of the text's corpus."""
+    """The tag of every token of the text's corpus."""
 
     def __post_init__(self) -> None:
         tokens = len(self.text.corpus.tokens)
@@ -87,7 +91,7 @@ class Task:
         return tuple(self.tags.values[code] for code in np.unique(self._codes("train")))
 
     def examples(self, part: str, *, tagger: Tagger, labels: Labels, seed: int) -> Tagged:
-        """What a tagger reads of a part, its sentences in random order, and what it is to answer.
+        """Return the word ids and classes of a part for a tagger, the sentences in random order.
 
         In the order of the text a topic tagger would learn to repeat itself.
 
@@ -103,12 +107,12 @@ class Task:
         if part not in PARTS:
             raise ValueError(f"a part is one of {', '.join(PARTS)}, got {part!r}")
         order, shuffle = np.random.default_rng([seed, PARTS.index(part)]).spawn(2)
-        here = self._part(part)
-        tokens = _reordered(here, order)
+        source = self._part(part)
+        tokens = _token_order(source, order)
         classes = self.encoded(part)[tokens]
         if labels == "shuffled":
             classes = shuffle.permutation(classes)
-        ids = here.ids[tokens]
+        ids = source.ids[tokens]
         return Tagged(ids[:-1], classes[1:]) if tagger == "output" else Tagged(ids, classes)
 
     def encoded(self, part: str) -> Int32[np.ndarray, " tokens"]:
@@ -119,12 +123,12 @@ class Task:
         return self.tags.codes[self._part(part).source]
 
     def _part(self, part: str) -> Part:
-        found: Part = getattr(self.text, part)
-        return found
+        tokens: Part = getattr(self.text, part)
+        return tokens
 
 
 def load(text: PreparedText, settings: TaskSettings, names: Sequence[str] = NAMES) -> list[Task]:
-    """Return the tasks whose corpora are at hand, in the vocabulary of a language model's text.
+    """Return the tasks whose corpora can be loaded, in the vocabulary of a language model's text.
 
     A corpus that has a public address is downloaded. Without the Groningen Meaning Bank, spaCy's Penn tags on
     the language model's own corpus take its place, and the task's text says so. Tasks on other corpora that
@@ -133,14 +137,14 @@ def load(text: PreparedText, settings: TaskSettings, names: Sequence[str] = NAME
     Raises
     ------
     ValueError
-        If a name is unknown, the corpus is without tags, or it is too small for the topics that are wanted.
+        If a name is unknown, the corpus is without tags, or it is too small for the topics.
     lmdynamics.text.downloads.DownloadError
         If a file of a corpus at hand is damaged.
     """
     if unknown := set(names) - set(NAMES):
         raise ValueError(f"a task is one of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
     own = longest_articles(text, settings.topics, settings.shares)
-    texts = {name: _other(name, text, settings) for name in _FINEST if _is_to_be_had(name)}
+    texts = {name: _tag_corpus(name, text, settings) for name in _FINEST if _is_available(name)}
     tasks = []
     for name in names:
         if name == "topic":
@@ -148,7 +152,7 @@ def load(text: PreparedText, settings: TaskSettings, names: Sequence[str] = NAME
         elif name == "UDP POS":
             tasks.append(Task(name=name, text=own, tags=_column(own.corpus, "pos")))
         else:
-            corpus, tag = _OTHERS[name]
+            corpus, tag = _TAG_COLUMNS[name]
             if corpus in texts:
                 tasks.append(Task(name=name, text=texts[corpus], tags=_column(texts[corpus].corpus, tag)))
             elif name == "PTB POS":
@@ -182,17 +186,17 @@ def longest_articles(
             "lower min_count"
         )
     tokens = np.add.reduceat(kept * np.diff(corpus.sentences), corpus.articles[:-1]) * long_enough
-    chosen = np.sort(np.argsort(-tokens, kind="stable")[: min(count, long_enough.sum())])
-    kept &= np.repeat(np.isin(np.arange(len(tokens)), chosen), np.diff(corpus.articles))
-    return _cut(corpus, text, kept, vocabulary.split(corpus, kept, shares), "pos")
+    articles = np.sort(np.argsort(-tokens, kind="stable")[: min(count, long_enough.sum())])
+    kept &= np.repeat(np.isin(np.arange(len(tokens)), articles), np.diff(corpus.articles))
+    return _text_in_parts(corpus, text, kept, vocabulary.split(corpus, kept, shares), "pos")
 
 
 def _topic(text: PreparedText) -> Task:
-    """The article of each token."""
+    """Return the task whose tag is the article of each token."""
     return Task(name="topic", text=text, tags=text.corpus.topics)
 
 
-def _is_to_be_had(name: str) -> bool:
+def _is_available(name: str) -> bool:
     if corpora.at_hand(name):
         return True
     try:
@@ -202,28 +206,28 @@ def _is_to_be_had(name: str) -> bool:
     return True
 
 
-def _other(name: str, text: PreparedText, settings: TaskSettings) -> PreparedText:
-    """A tag corpus of its own, in the language model's vocabulary."""
+def _tag_corpus(name: str, text: PreparedText, settings: TaskSettings) -> PreparedText:
+    """Return a corpus that has tags of its own, in the language model's vocabulary."""
     corpus = corpora.load(name)
     sentences = len(corpus.sentences) - 1
     if corpus.parts is not None:
-        return _cut(corpus, text, np.ones(sentences, bool), corpus.parts, _FINEST[name])
+        return _text_in_parts(corpus, text, np.ones(sentences, bool), corpus.parts, _FINEST[name])
     kept = np.arange(sentences) < (settings.sentences or sentences)
-    return _cut(corpus, text, kept, vocabulary.split(corpus, kept, settings.shares), _FINEST[name])
+    return _text_in_parts(corpus, text, kept, vocabulary.split(corpus, kept, settings.shares), _FINEST[name])
 
 
-def _cut(
+def _text_in_parts(
     corpus: Corpus,
     text: PreparedText,
     kept: Bool[np.ndarray, " sentences"],
     parts: Int8[np.ndarray, " sentences"],
     finest: str,
 ) -> PreparedText:
-    """The kept sentences in their parts, but one with a tag that no sentence of train has goes to train."""
+    """Return the kept sentences in their parts; those with a tag that train lacks move to train."""
     parts = parts.copy()
     tags, part_of = _column(corpus, finest).codes, np.repeat(parts, np.diff(corpus.sentences))
-    taken = np.repeat(kept, np.diff(corpus.sentences))
-    unseen = taken & ~np.isin(tags, tags[taken & (part_of == PARTS.index("train"))])
+    is_kept = np.repeat(kept, np.diff(corpus.sentences))
+    unseen = is_kept & ~np.isin(tags, tags[is_kept & (part_of == PARTS.index("train"))])
     parts[np.add.reduceat(unseen, corpus.sentences[:-1]) > 0] = PARTS.index("train")
     return vocabulary.encoded(
         corpus, text.vocabulary, [np.flatnonzero(kept & (parts == code)) for code in range(len(PARTS))]
@@ -239,8 +243,8 @@ def _column(corpus: Corpus, tag: str) -> Column:
     return corpus.tags[tag]
 
 
-def _reordered(part: Part, order: np.random.Generator) -> np.ndarray:
-    """Indices of the tokens of a part, its sentences in random order."""
+def _token_order(part: Part, order: np.random.Generator) -> np.ndarray:
+    """Return the indices of the tokens of a part, its sentences in random order."""
     sentences = order.permutation(len(part.sentences) - 1)
     lengths = np.diff(part.sentences)[sentences]
     ends = np.cumsum(lengths)

@@ -1,4 +1,4 @@
-"""From a corpus to the numbers a language model reads.
+"""The vocabulary of a language model, and text as ids in it.
 
 `prepare` settles which sentences stand in which part and which words a model
 knows. Every token it gives keeps its place in the corpus, so whatever the
@@ -22,7 +22,7 @@ UNKNOWN = "<unk>"
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSettings:
-    """Which text a model reads, and what is made of its rare words."""
+    """The settings of a model's text: the corpus, its rare words and its parts."""
 
     corpus: str = "wikipedia-sample"  # a name in corpora.NAMES or a path; the thesis used all of Wikipedia
     articles: int | None = None  # read only so many from the beginning; None for all
@@ -35,7 +35,7 @@ class CorpusSettings:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words a model knows, each word's place being its id.
+    """The words that a model knows; the id of a word is its index.
 
     `UNKNOWN` comes first, the others by falling count, equal counts in
     alphabetical order.
@@ -53,8 +53,8 @@ class Vocabulary:
             raise ValueError(f"{len(self.words)} words need a count each, got {len(self.counts)}")
 
     @classmethod
-    def counted(cls, counts: dict[str, int], *, min_count: int = 1) -> "Vocabulary":
-        """The words with at least ``min_count`` tokens; the rest is counted as `UNKNOWN`."""
+    def from_counts(cls, counts: dict[str, int], *, min_count: int = 1) -> "Vocabulary":
+        """Return the words with at least ``min_count`` tokens; the rest counts as `UNKNOWN`."""
         known = {word: n for word, n in counts.items() if n >= min_count and word != UNKNOWN}
         if not known:
             raise ValueError(
@@ -72,12 +72,12 @@ class Vocabulary:
         return {word: id_ for id_, word in enumerate(self.words)}
 
     def encode(self, words: Iterable[str]) -> Int32[np.ndarray, " words"]:
-        """The id of each word; 0 for one that is not known."""
+        """Return the id of each word, 0 for an unknown word."""
         return np.array([self._ids.get(word, 0) for word in words], np.int32)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the words and counts."""
+        """The SHA-256 of the words and counts."""
         lines = (f"{word}\t{count}\n" for word, count in zip(self.words, self.counts, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -93,7 +93,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PreparedText:
-    """A corpus made ready for models that read one vocabulary."""
+    """A corpus encoded in one vocabulary, in three parts."""
 
     corpus: Corpus
     vocabulary: Vocabulary
@@ -103,7 +103,7 @@ class PreparedText:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the vocabulary and of the ids of all parts."""
+        """The SHA-256 of the vocabulary and of the ids of all parts."""
         digest = hashlib.sha256(self.vocabulary.fingerprint.encode())
         for part in (self.train, self.dev, self.test):
             digest.update(len(part.ids).to_bytes(8, "little") + part.ids.tobytes())
@@ -149,30 +149,32 @@ def prepare(
     if settings.drop_rare_sentences:
         kept = _without_rare_words(corpus, settings.min_count)
     parts = split(corpus, kept, settings.shares) if corpus.parts is None else corpus.parts
-    chosen = [np.flatnonzero(kept & (parts == code)) for code in range(len(PARTS))]
-    for name, sentences in zip(PARTS, chosen, strict=True):
+    part_sentences = [np.flatnonzero(kept & (parts == code)) for code in range(len(PARTS))]
+    for name, sentences in zip(PARTS, part_sentences, strict=True):
         if not len(sentences):
             raise ValueError(
                 f"corpus {corpus.name!r} is too small: no sentence of {len(kept)} is left for {name} "
                 f"(min_count={settings.min_count}, drop_rare_sentences={settings.drop_rare_sentences}); "
                 "take more text, or lower min_count"
             )
-    counts = np.bincount(corpus.tokens[_tokens_of(corpus, chosen[0])], minlength=len(corpus.words)).tolist()
-    vocabulary = Vocabulary.counted(
+    counts = np.bincount(
+        corpus.tokens[_tokens_of(corpus, part_sentences[0])], minlength=len(corpus.words)
+    ).tolist()
+    vocabulary = Vocabulary.from_counts(
         {word: n for word, n in zip(corpus.words, counts, strict=True) if n}, min_count=settings.min_count
     )
-    return encoded(corpus, vocabulary, chosen)
+    return encoded(corpus, vocabulary, part_sentences)
 
 
 def encoded(
     corpus: Corpus, vocabulary: Vocabulary, sentences: Sequence[Int64[np.ndarray, " _"]]
 ) -> PreparedText:
-    """A corpus in the words of a given vocabulary, the sentences of train, dev and test chosen already."""
+    """Return a corpus encoded in a vocabulary, given the sentences of train, dev and test."""
     ids = vocabulary.encode(corpus.words)
-    sources = [_tokens_of(corpus, chosen) for chosen in sentences]
+    sources = [_tokens_of(corpus, part) for part in sentences]
     train, dev, test = (
-        Part(ids[corpus.tokens[source]], source, _offsets(corpus, chosen))
-        for source, chosen in zip(sources, sentences, strict=True)
+        Part(ids[corpus.tokens[source]], source, _offsets(corpus, part))
+        for source, part in zip(sources, sentences, strict=True)
     )
     return PreparedText(corpus=corpus, vocabulary=vocabulary, train=train, dev=dev, test=test)
 
@@ -180,7 +182,7 @@ def encoded(
 def split(
     corpus: Corpus, kept: Bool[np.ndarray, " sentences"], shares: tuple[float, float, float]
 ) -> Int8[np.ndarray, " sentences"]:
-    """The part of each sentence, as an index into `corpora.PARTS`.
+    """Return the part of each sentence, as an index into `corpora.PARTS`.
 
     Of an article's n kept sentences the last ``round(n * test share)`` are test
     and those before them dev, at least one each; the others train. An
@@ -213,6 +215,6 @@ def _offsets(corpus: Corpus, sentences: np.ndarray) -> np.ndarray:
 
 
 def _tokens_of(corpus: Corpus, sentences: np.ndarray) -> np.ndarray:
-    """Indices of all tokens of the sentences, in order."""
+    """Return the indices of all tokens of the sentences, in order."""
     offsets = _offsets(corpus, sentences)
     return np.arange(offsets[-1]) + np.repeat(corpus.sentences[sentences] - offsets[:-1], np.diff(offsets))

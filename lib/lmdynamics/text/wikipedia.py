@@ -1,4 +1,4 @@
-"""Plain paragraphs of Wikipedia articles, from the three written forms this project meets.
+"""Readers of Wikipedia articles as plain paragraphs, from three file formats.
 
 A MediaWiki dump (XML holding wikitext), the ``<doc>`` blocks of an extracted
 dump, and the line-by-line files of WikiText. Every reader here takes an open
@@ -50,7 +50,7 @@ _LIST_ITEM = "\ue000"  # marks the start of a list item until its line is judged
 
 
 class Document(NamedTuple):
-    """One article: its title, its paragraphs and, where a corpus says so, the part it belongs to."""
+    """An article: its title, its paragraphs and, if the corpus has parts, its part."""
 
     title: str
     paragraphs: list[str]
@@ -58,7 +58,7 @@ class Document(NamedTuple):
 
 
 def dump(file: Any) -> Iterator[Document]:
-    """Articles of a MediaWiki XML dump, in order; redirects and pages that are not articles are passed over.
+    """Yield the articles of a MediaWiki XML dump in order; redirects and other pages are left out.
 
     Raises
     ------
@@ -75,11 +75,13 @@ def dump(file: Any) -> Iterator[Document]:
                     yield Document(element.findtext("{*}title") or "", clean(text))
                 root.clear()
     except (ET.ParseError, EOFError, OSError) as error:
-        raise ValueError(f"a MediaWiki dump must be whole XML, got a damaged one: {error}") from error
+        raise ValueError(
+            f"a MediaWiki dump must be whole XML, got a damaged one ({error}); download it again"
+        ) from error
 
 
 def doc_blocks(file: Iterable[str]) -> Iterator[Document]:
-    """Articles written as ``<doc ... title="...">``, the title again, paragraphs, ``</doc>``."""
+    """Yield articles written as ``<doc ... title="...">``, the title again, paragraphs, ``</doc>``."""
     title, lines = "", list[str]()
     for line in file:
         if line.startswith("<doc "):
@@ -92,48 +94,48 @@ def doc_blocks(file: Iterable[str]) -> Iterator[Document]:
 
 
 def wikitext_lines(file: Iterable[str], part: str) -> Iterator[Document]:
-    """Articles of a WikiText file, each line closed by `END_OF_LINE`.
+    """Yield the articles of a WikiText file; each line ends in `END_OF_LINE`.
 
     An article begins at a line `` = Title = `` between two blank lines. A blank
     line adds its `END_OF_LINE` to the paragraph before it (the file's first, to
     the one after), so that the paragraphs in a row are the file word for word.
     """
-    title, paragraphs, waiting = "", list[str](), list[str]()
+    title, paragraphs, first_blanks = "", list[str](), list[str]()
     lines = chain([[]], map(str.split, file), [[]])
     for (before, words), (_, after) in pairwise(pairwise(lines)):
         if words[:1] == words[-1:] == ["="] and words[1:2] != ["="] and len(words) > 2 and not before + after:
             if paragraphs:
                 yield Document(title, paragraphs, part)
             title, paragraphs = " ".join(words[1:-1]), []
-        line = " ".join([*waiting, *words, END_OF_LINE])
-        waiting = []
+        line = " ".join([*first_blanks, *words, END_OF_LINE])
+        first_blanks = []
         if words:
             paragraphs.append(line)
         elif paragraphs:
             paragraphs[-1] += " " + line
         else:
-            waiting = [line]
+            first_blanks = [line]
     if paragraphs:
         yield Document(title, paragraphs, part)
 
 
 def clean(wikitext: str) -> list[str]:
-    """The running text of an article as paragraphs, without its markup.
+    """Return the running text of an article as paragraphs, without its markup.
 
     Left out: tables, references, galleries, captions, templates other than the
     few that stand for words (``{{convert}}``, ``{{lang}}``, ...), mathematics,
     section names, sections that only list links or references, links to
     categories and other languages. A list item stays if it ends as a sentence does.
     """
-    shown, skipping_from = [], 7  # 7 is below every level of heading
+    texts, skip_level = [], 7  # 7 is below every level of heading
     for node in mwparserfromhell.parse(wikitext, skip_style_tags=True).nodes:
         if isinstance(node, Heading):
-            if node.level <= skipping_from:
-                skipping_from = node.level if _is_section_of_links(node) else 7
-            shown.append("\n\n")
-        elif skipping_from == 7:
-            shown.append(_shown(node))
-    text = re.sub(f"(?m)^\\s*{_LIST_ITEM}.*$", r"\n\g<0>\n", _without_remains("".join(shown)))
+            if node.level <= skip_level:
+                skip_level = node.level if _is_section_of_links(node) else 7
+            texts.append("\n\n")
+        elif skip_level == 7:
+            texts.append(_visible_text(node))
+    text = re.sub(f"(?m)^\\s*{_LIST_ITEM}.*$", r"\n\g<0>\n", _without_remains("".join(texts)))
     return [paragraph for block in re.split(r"\n\s*\n", text) if (paragraph := _paragraph(block))]
 
 
@@ -142,17 +144,17 @@ def _is_section_of_links(heading: Heading) -> bool:
 
 
 def _paragraph(block: str) -> str:
-    """The block on one line and tidied, or nothing if it is a list item that is no sentence."""
+    """Return a tidy block on one line, or an empty text for a list item that is no sentence."""
     text = _tidy(block.replace(_LIST_ITEM, " "))
     return "" if _LIST_ITEM in block and not re.search(r"[.!?][\"'”’)]*$", text) else text
 
 
 def _text(code: Wikicode | None) -> str:
-    return "" if code is None else "".join(map(_shown, code.nodes))
+    return "" if code is None else "".join(map(_visible_text, code.nodes))
 
 
-def _shown(node: Node) -> str:
-    """What a reader of the article's paragraphs sees of one node."""
+def _visible_text(node: Node) -> str:
+    """Return the text of a node that a reader of the article sees."""
     match node:
         case Text():
             return str(node.value)
@@ -190,8 +192,8 @@ def _tag(node: Tag) -> str:
     if name == "sup" and re.fullmatch(r"[-−+]?\d+", text):
         return f"^{text}"  # 10 to the sixth is not 106
     if name in _BLOCK_TAGS:
-        around = "" if node.wiki_markup else "\n\n"
-        return around + (_LIST_ITEM if name in _LIST_TAGS else "") + text + around
+        margin = "" if node.wiki_markup else "\n\n"
+        return margin + (_LIST_ITEM if name in _LIST_TAGS else "") + text + margin
     return text
 
 
@@ -216,7 +218,7 @@ def _template(node: Template) -> str:
 
 
 def _without_remains(text: str) -> str:
-    """The text without what parsing can leave: unbalanced brackets, tables, tags, formula names."""
+    """Remove remains of markup from a text: unbalanced brackets, tables, tags, formula names."""
     text = re.sub(r"(?s)<!--.*?-->|</?[a-zA-Z][^<>\n]{0,200}>|__[A-Z]+__|formula_\d+", " ", text)
     text = re.sub(r"(?m)^\s*(\{\||\|[-}+]?|!).*$", "", text)
     text = re.sub(r"(?m)^File:.*\||https?://\S+", "", text)
@@ -224,7 +226,7 @@ def _without_remains(text: str) -> str:
 
 
 def _tidy(line: str) -> str:
-    """One line with single spaces, and without what removed words leave behind; empty if no word is left."""
+    """Tidy a line: single spaces, no stray punctuation; it is empty if no word is left."""
     line = unescape(" ".join(line.split()))
     before = None
     while before != line:

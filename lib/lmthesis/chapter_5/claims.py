@@ -53,15 +53,16 @@ def slopes(strata: pd.DataFrame) -> pd.DataFrame:
     """
     by = [*strata.columns[: list(strata.columns).index("sequential") + 1], "classes"]
     cells = strata[strata["pairs"] >= LEAST_PAIRS]
-    cells = cells[cells.groupby(by)["pairs"].transform("size") > 2]
-    keys = [cells[name] for name in by]
-    share = cells["pairs"] / cells["pairs"].groupby(keys).transform("sum")
-    apart = cells["syntactic"] - (share * cells["syntactic"]).groupby(keys).transform("sum")
-    products, squares, means = (
-        (share * each).groupby(keys).sum() for each in (apart * cells["mean"], apart**2, cells["mean"])
+    groups = cells.groupby(by)
+    sizes, group = groups.size(), groups.ngroup().to_numpy()
+    kept = sizes.to_numpy() > 2
+    x, y, n = (cells[name].to_numpy(float) for name in ("syntactic", "mean", "pairs"))
+    n, x, y, xx, xy = (
+        np.bincount(group, each, len(sizes))[kept] for each in (n, n * x, n * y, n * x * x, n * x * y)
     )
-    slope = products / squares
-    return pd.DataFrame({"slope": slope, "relative_slope": slope / means}).reset_index()
+    slope = (n * xy - x * y) / (n * xx - x * x)
+    strata = sizes.index.to_frame(index=False)[kept]
+    return strata.assign(slope=slope, relative_slope=slope * n / y).reset_index(drop=True)
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -101,12 +101,12 @@ def _shares(other: float, bias: float) -> dict[str, torch.Tensor]:
     """The logistic gate, and what of it is the relevant input's, the irrelevant one's and the bias's."""
     one, fixed = torch.full_like(_RELEVANT, other), torch.tensor(bias, dtype=torch.float64)
     whole = _RELEVANT + one + fixed
-    found = {
+    shares = {
         "relevant": linearised(torch.sigmoid, _RELEVANT, whole, fixed),
         "irrelevant": linearised(torch.sigmoid, one, whole, fixed),
         "bias": torch.sigmoid(fixed).expand_as(whole),
     }
-    return {"gate": torch.stack([*found.values()]).sum(0), **found}
+    return {"gate": torch.stack([*shares.values()]).sum(0), **shares}
 
 
 def gate_explorer() -> go.Figure:

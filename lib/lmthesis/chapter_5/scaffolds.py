@@ -174,10 +174,10 @@ def consumed(run: Run, spoken: Language, epoch: int, cases: int) -> pd.DataFrame
     for domain in DOMAINS:
         ids = _before_omega(spoken, domain, cases)
         for convention in Convention.all():
-            found = _expected(model, _relevant(model, ids, focus, convention), spoken.settings.omega)
+            omegas = _expected(model, _relevant(model, ids, focus, convention), spoken.settings.omega)
             rows += [
                 {"domain": domain, **asdict(convention), "symbols": symbols, "omega": omega}
-                for symbols, omega in enumerate(found)
+                for symbols, omega in enumerate(omegas)
             ]
     return _table(spoken, rows)
 
@@ -190,7 +190,7 @@ def gradients(run: Run, spoken: Language, epochs: list[int], cases: int) -> pd.D
     last = np.arange(ids[:, 1:].size) % steps == steps - 1
     rows: list[Row] = []
     for epoch in epochs:
-        model, found = run.model(epoch), {}
+        model, sizes = run.model(epoch), {}
         (layer,) = model.layers[1:]
         for name, counted in (("whole", None), ("of_omega", last)):
             (block,) = blocks(
@@ -202,12 +202,12 @@ def gradients(run: Run, spoken: Language, epochs: list[int], cases: int) -> pd.D
                 streams=len(ids),
                 steps_back=steps,
             )
-            found[name] = block.gradients[layer].view(steps, -1).mean(1)[CONTEXT:]
+            sizes[name] = block.gradients[layer].view(steps, -1).mean(1)[CONTEXT:]
         rows += [
             {
                 "epoch": epoch,
                 "offset": offset,
-                **{name: norms[offset].item() for name, norms in found.items()},
+                **{name: norms[offset].item() for name, norms in sizes.items()},
             }
             for offset in range(spoken.settings.length + 1)
         ]

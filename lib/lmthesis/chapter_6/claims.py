@@ -37,11 +37,11 @@ def rho(
     value: str = "correlation",
 ) -> "pd.Series[float]":
     """One curve of the table `rho`: mean over the seeds of the language models, by epoch."""
-    wanted = {
+    place = {
         "model": MAIN, "side": side, "layer": layer, "kind": kind, "group": group, "measure": measure,
         "how": "pearson",
     }  # fmt: skip
-    rows = table[np.logical_and.reduce([table[column] == each for column, each in wanted.items()])]
+    rows = table[np.logical_and.reduce([table[column] == each for column, each in place.items()])]
     return rows.groupby("epoch")[value].mean()
 
 
@@ -218,8 +218,8 @@ def _layers_against(steps: pd.DataFrame) -> float:
 
 def _changes_where_gradients_are(among: str, layer: str) -> Callable[[pd.DataFrame], float]:
     def margin(concentration: pd.DataFrame) -> float:
-        wanted = (concentration["among"] == among) & (concentration["layer"] == layer)
-        return concentration.loc[wanted & (concentration["how"] == "pearson"), "correlation"].mean()
+        chosen = (concentration["among"] == among) & (concentration["layer"] == layer)
+        return concentration.loc[chosen & (concentration["how"] == "pearson"), "correlation"].mean()
 
     return margin
 

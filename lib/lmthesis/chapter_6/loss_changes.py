@@ -70,14 +70,17 @@ def tables(sparse: SparseModels, scale: Settings, by_word: pd.DataFrame) -> dict
         for epoch in range(sparse.models.epochs)
         for run in sparse.models.runs
     ]
-    found = grid.tables(allocations, jobs)
+    by_name = grid.tables(allocations, jobs)
     among_words, among_units = (
         _correlations(rows, among)
-        for rows, among in ((_beside_gradients(found["words"], by_word), "words"), (found["units"], "units"))
+        for rows, among in (
+            (_beside_gradients(by_name["words"], by_word), "words"),
+            (by_name["units"], "units"),
+        )
     )
     return {
-        "steps": found["steps"],
-        "allocated": found["allocated"],
+        "steps": by_name["steps"],
+        "allocated": by_name["allocated"],
         "concentration": pd.concat([among_words, among_units], ignore_index=True),
     }
 
@@ -159,7 +162,7 @@ def allocations(
     keys = ["method", "layer", "part", "group"]
     sums_of = {"allocated": "sum", "felt": "sum", "helping": "sum", "concentration": "mean"}
     allocated = pd.concat(parts).groupby(keys, sort=False).agg(sums_of).reset_index()
-    made = {
+    tables = {
         "steps": pd.DataFrame(rows),
         "allocated": allocated.assign(steps=len(parts)),
         "words": pd.DataFrame(
@@ -173,14 +176,14 @@ def allocations(
         ),
     }
     about: dict[str, Any] = {"seed": seed, "epoch": epoch}
-    return {name: table.assign(**about)[[*about, *table.columns]] for name, table in made.items()}
+    return {name: table.assign(**about)[[*about, *table.columns]] for name, table in tables.items()}
 
 
 def _sizes_of_gradients(model: RecurrentModel, sample: Examples, batch: int) -> dict[str, np.ndarray]:
     """Mean absolute gradient of each unit by layer."""
     back = -(-len(sample.inputs) // batch)
-    found = gradients.blocks(model, sample, streams=batch, steps_back=back)
-    return {layer: each.abs().mean(0).cpu().numpy() for layer, each in next(found).gradients.items()}
+    blocks = gradients.blocks(model, sample, streams=batch, steps_back=back)
+    return {layer: each.abs().mean(0).cpu().numpy() for layer, each in next(blocks).gradients.items()}
 
 
 def _beside_gradients(loss_change: pd.DataFrame, by_word: pd.DataFrame) -> pd.DataFrame:
@@ -192,7 +195,7 @@ def _beside_gradients(loss_change: pd.DataFrame, by_word: pd.DataFrame) -> pd.Da
 
 def _correlations(points: pd.DataFrame, among: str) -> pd.DataFrame:
     """Correlation of loss change with gradients over words or units, for each seed, epoch and layer."""
-    found = []
+    parts = []
     for (seed, epoch, layer), rows in points.groupby(["seed", "epoch", "layer"]):
         for how in get_args(Correlation):
             if len(rows) > 2:
@@ -203,6 +206,6 @@ def _correlations(points: pd.DataFrame, among: str) -> pd.DataFrame:
                     how=how,
                 )
                 about = {"seed": seed, "epoch": epoch, "layer": layer, "among": among, "how": how}
-                found.append(table.assign(**about).rename(columns={"words": "number"}))
+                parts.append(table.assign(**about).rename(columns={"words": "number"}))
     columns = ["seed", "epoch", "layer", "among", "how", "number", "correlation", "low", "high"]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -44,7 +44,7 @@ def after_training(table: pd.DataFrame | None) -> pd.DataFrame | None:
     return None if table is None else table[table["epoch"] == table["epoch"].max()]
 
 
-def sent_back(levels: pd.DataFrame, rho: pd.DataFrame) -> pd.DataFrame:
+def later_loss_table(levels: pd.DataFrame, rho: pd.DataFrame) -> pd.DataFrame:
     """What later words add to a gradient, after the last epoch, means over seeds.
 
     Returns
@@ -55,18 +55,18 @@ def sent_back(levels: pd.DataFrame, rho: pd.DataFrame) -> pd.DataFrame:
         and of that of the token's own loss.
     """
     shares = levels[levels["kind"] == "later"].groupby("layer")["mean"].mean()
-    found = {"share from later words": shares.map("{:.1%}".format)}
+    columns = {"share from later words": shares.map("{:.1%}".format)}
     chosen = rho.query("group == 'all' and how == 'pearson' and measure == 'chi'")
     chosen = chosen[(chosen["epoch"] == chosen["epoch"].max()) & chosen["layer"].isin(shares.index)]
     for side in SIDES:
         for kind, label in (("gradient", "whole"), ("own", "own loss")):
             rows = chosen[(chosen["model"] == MAIN) & (chosen["side"] == side) & (chosen["kind"] == kind)]
             means = rows.groupby("layer")["correlation"].mean()
-            found[f"with {side} frequency, {label}"] = means.map("{:+.3f}".format)
-    return pd.DataFrame(found).rename_axis("layer").reset_index()
+            columns[f"with {side} frequency, {label}"] = means.map("{:+.3f}".format)
+    return pd.DataFrame(columns).rename_axis("layer").reset_index()
 
 
-def at_last(rho: pd.DataFrame, side: str) -> pd.DataFrame:
+def last_correlation_table(rho: pd.DataFrame, side: str) -> pd.DataFrame:
     """Correlations of χ with the frequency of the target or the input word after the last epoch.
 
     Returns
@@ -93,7 +93,7 @@ def _with_intervals(rho: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return pd.DataFrame({label: texts.xs(how, level="how") for how, label in labels.items()})
 
 
-def checked(steps: pd.DataFrame) -> pd.DataFrame:
+def allocation_error_table(steps: pd.DataFrame) -> pd.DataFrame:
     """How well both methods add up to the true change of loss, by epoch after which steps were taken.
 
     Returns
@@ -110,7 +110,7 @@ def checked(steps: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{"steps that lowered it": lowered.map("{:.0%}".format)}).reset_index()
 
 
-def helping(allocated: pd.DataFrame) -> pd.DataFrame:
+def helping_share(allocated: pd.DataFrame) -> pd.DataFrame:
     """Share of moves that helped, by Simpson's rule.
 
     Returns
@@ -123,7 +123,7 @@ def helping(allocated: pd.DataFrame) -> pd.DataFrame:
     return (sums["helping"] / sums["felt"]).rename("share").reset_index()
 
 
-def loss_changes(allocated: pd.DataFrame) -> pd.DataFrame:
+def loss_change_table(allocated: pd.DataFrame) -> pd.DataFrame:
     """Where the loss changed, by group of parameters: sums over the steps of all epochs but the first.
 
     Returns
@@ -147,7 +147,7 @@ def loss_changes(allocated: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def controls(rho: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
+def control_table(rho: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     """The language models beside their controls.
 
     Returns
@@ -158,12 +158,12 @@ def controls(rho: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
         top layer, with its 95 % interval over words; and mean χ times √units.
     """
     top = max(layer for layer in rho["layer"].unique() if layer.startswith("h"))
-    wanted = f"kind == 'gradient' and measure == 'chi' and layer == '{top}'"
-    found = rho.query(wanted + " and side == 'target' and group == 'all'")
-    level = levels.query(wanted)
+    top_gradient = f"kind == 'gradient' and measure == 'chi' and layer == '{top}'"
+    correlations = rho.query(top_gradient + " and side == 'target' and group == 'all'")
+    level = levels.query(top_gradient)
     level = level.assign(scaled=level["mean"] * np.sqrt(level["units"]))
     keys = ["model", "epoch"]
-    table = _with_intervals(found, keys)
+    table = _with_intervals(correlations, keys)
     table["mean χ × √units"] = level.groupby(keys)["scaled"].mean().map("{:.3f}".format)
     table = table.reset_index()
     compared = set(table.loc[table["model"] != MAIN, "epoch"]) | {0, table["epoch"].max()}
@@ -197,7 +197,7 @@ def under_sparsities(rho: pd.DataFrame) -> pd.DataFrame:
         rows = rho[(rho["how"] == how) & rho["measure"].isin([measure, "taxicab"])]
         own = rows.assign(how="pearson", measure=rows["measure"].replace({measure: "chi"}))
         choices[how, measure.replace("_", " ")] = {"rho": own}
-    asked = Claims(
+    about_sparsity = Claims(
         {name: claim for name, claim in CLAIMS.items() if name != "not_by_size"}
     )  # asks for no sparsity
-    return asked.verdicts_under(choices).rename_axis(columns=["correlation", "sparsity"])
+    return about_sparsity.verdicts_under(choices).rename_axis(columns=["correlation", "sparsity"])

@@ -25,14 +25,14 @@ def study(scale: Settings) -> Tables:
         the training part and its `class`; `properties`: what ran, beside the paper; `ran`: the same in a row.
     """
     sparse = words.trained(scale)
-    found = words.tables(sparse)
+    of_words = words.tables(sparse)
     text = sparse.models.text
     return {
-        **found,
-        **loss_changes.tables(sparse, scale, found["words"]),
-        "frequent": words.frequent_table(found["words"]),
+        **of_words,
+        **loss_changes.tables(sparse, scale, of_words["words"]),
+        "frequent": words.frequent_table(of_words["words"]),
         "log": language_models.loss_table(sparse.models),
-        "excluded": words.excluded(sparse, found["undefined"], scale.matched),
+        "excluded": words.excluded_table(sparse, of_words["undefined"], scale.matched),
         "vocabulary": _vocabulary(sparse),
         "properties": property_table(scale, sparse),
         "ran": ran_table(scale, len(text.train.ids) * scale.epochs),
@@ -72,12 +72,12 @@ def property_table(scale: Settings, sparse: SparseModels) -> pd.DataFrame:
 
 def _spreads(text: MeasuredText) -> dict[str, str]:
     """Frequencies of the words of matched samples, by class."""
-    found = {}
+    spreads = {}
     for name in CLASSES[:2]:
         if (chosen := text.groups.get(f"{name}, matched")) is not None:
             own = text.frequency[chosen]
-            found[name] = f"mean {own.mean():,.0f}, {own.min():,} to {own.max():,}"
-    return found
+            spreads[name] = f"mean {own.mean():,.0f}, {own.min():,} to {own.max():,}"
+    return spreads
 
 
 def _vocabulary(sparse: SparseModels) -> pd.DataFrame:

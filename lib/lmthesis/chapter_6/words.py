@@ -80,9 +80,9 @@ def trained(scale: Settings) -> SparseModels:
     """Return the language models of a scale and their controls, training what is missing."""
     text = language_models.prepared(scale)
     controls = dict(_control_jobs(scale, text))
-    wanted = [language_models.jobs(scale, text), *controls.values()]
-    made = iter(grid.results(runs.train, [job for jobs in wanted for job in jobs]))
-    main, *others = (tuple(next(made) for _ in jobs) for jobs in wanted)
+    kinds = [language_models.jobs(scale, text), *controls.values()]
+    every_run = iter(grid.results(runs.train, [job for jobs in kinds for job in jobs]))
+    main, *others = (tuple(next(every_run) for _ in jobs) for jobs in kinds)
     return SparseModels(
         LanguageModels(text, main, scale.epochs),
         dict(zip(controls, others, strict=True)),
@@ -154,13 +154,13 @@ def _groups(
     frequency: Int64[np.ndarray, " words"], classes: Int64[np.ndarray, " words"], size: int
 ) -> dict[str, Bool[np.ndarray, " words"]]:
     """Words of each group; those that are matched are missing where there are too few."""
-    found = {"all": classes >= 0, **{name: classes == CLASSES.index(name) for name in CLASSES[:2]}}
-    places = [np.flatnonzero(found[name]) for name in CLASSES[:2]]
+    groups = {"all": classes >= 0, **{name: classes == CLASSES.index(name) for name in CLASSES[:2]}}
+    places = [np.flatnonzero(groups[name]) for name in CLASSES[:2]]
     if min(map(len, places)) >= size:
         chosen = words.matched(frequency[places[0]], frequency[places[1]], size)
         for name, place, at in zip(CLASSES, places, chosen, strict=False):
-            found[f"{name}, matched"] = np.isin(np.arange(len(classes)), place[at])
-    return found
+            groups[f"{name}, matched"] = np.isin(np.arange(len(classes)), place[at])
+    return groups
 
 
 def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
@@ -198,10 +198,12 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         for name, of_name in sparse.controls.items()
         for run in of_name
     ]
-    found = grid.tables(sparsities, jobs)
-    keys = {name: [key for key in ("model", "seed", "epoch") if key in rows] for name, rows in found.items()}
+    by_name = grid.tables(sparsities, jobs)
+    keys = {
+        name: [key for key in ("model", "seed", "epoch") if key in rows] for name, rows in by_name.items()
+    }
     return {
-        name: rows.sort_values(keys[name], kind="stable", ignore_index=True) for name, rows in found.items()
+        name: rows.sort_values(keys[name], kind="stable", ignore_index=True) for name, rows in by_name.items()
     }
 
 
@@ -211,13 +213,17 @@ def measures_of(layer: str) -> tuple[str, ...]:
     return ("chi", "hoyer", *sorting, TAXICAB)
 
 
-def measured(layer: str, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "tokens measures"]:
+def measures(layer: str, values: Float[Tensor, "tokens units"]) -> Float[Tensor, "tokens measures"]:
     """Measure each token's vector, of a layer or of a gradient: `measures_of` the layer, side by side."""
     taxicab, euclidean = (norm.to(values.dtype) for norm in sparsity.norms(values))
     chi = euclidean / taxicab
-    known = {"chi": chi, "hoyer": sparsity.stretched(chi, values.shape[-1]), TAXICAB: taxicab}
+    by_measure = {"chi": chi, "hoyer": sparsity.stretched(chi, values.shape[-1]), TAXICAB: taxicab}
     return torch.stack(
-        [known[name] if name in known else sparsity.MEASURES[name](values) for name in measures_of(layer)], -1
+        [
+            by_measure[name] if name in by_measure else sparsity.MEASURES[name](values)
+            for name in measures_of(layer)
+        ],
+        -1,
     )
 
 
@@ -239,25 +245,25 @@ def sparsities(name: str, text: MeasuredText, run: Run, epoch: int, own: bool) -
     label = name if name == MAIN else f"{MAIN} ({name})"
     report(f"sparsity of the {label}, seed {seed}, epoch {epoch}")
     try:
-        sums, noise = _summed(text, run, epoch, own=own)
+        sums, noise = _sums(text, run, epoch, own=own)
     except GradientError as error:
         raise GradientError(f"the {label} of seed {seed} after epoch {epoch}: {error}") from error
-    found = {
+    tables = {
         "rho": pd.concat([_rho(sums[side], side, text, run) for side in SIDES], ignore_index=True),
         "class_effects": _class_effects(sums["target"], text, run),
         "levels": _levels(sums[SIDES[0]], run),
-        "undefined": _undefined(sums[SIDES[0]]),
+        "undefined": _undefined_table(sums[SIDES[0]]),
     }
     if noise:
-        found["noise"] = _noisy(noise, sums["target"], text, run)
+        tables["noise"] = _noise_table(noise, sums["target"], text, run)
     about: dict[str, Any] = {"model": name, "seed": seed, "epoch": epoch}
-    found = {name: table.assign(**about)[[*about, *table.columns]] for name, table in found.items()}
+    tables = {name: table.assign(**about)[[*about, *table.columns]] for name, table in tables.items()}
     if name == MAIN:
         table = pd.concat([_by_word(sums[side], side, run) for side in SIDES], ignore_index=True)
         # many rows: small numbers in few bytes
         small = {key: np.min_scalar_type(about[key]).type(about[key]) for key in ("seed", "epoch")}
-        found["words"] = table.assign(**small)[[*small, *table.columns]]
-    return found
+        tables["words"] = table.assign(**small)[[*small, *table.columns]]
+    return tables
 
 
 def top_layer(run: Run) -> str:
@@ -291,7 +297,7 @@ def values_of(block: gradients.Block) -> Float[Tensor, "tokens columns"]:
     return torch.cat([values for part in parts for values in part.values()], 1)
 
 
-def _summed(
+def _sums(
     text: MeasuredText, run: Run, epoch: int, *, own: bool
 ) -> tuple[dict[str, WordSums], dict[int, WordSums]]:
     """Sums by target and by input word; and by target over a few random tokens of each word."""
@@ -305,7 +311,7 @@ def _summed(
     for block in gradients.blocks(
         model,
         text.examples,
-        measure=measured,
+        measure=measures,
         own=own,
         streams=STREAMS,
         steps_back=text.steps_back,
@@ -322,40 +328,40 @@ def _summed(
 
 def _rho(sums: WordSums, side: str, text: MeasuredText, run: Run) -> pd.DataFrame:
     means, top = sums.means(), f"gradient/{top_layer(run)}/"
-    found = []
+    parts = []
     for group, chosen in text.groups.items():
         if group != "all" and side != "target":
             continue
-        wanted = [
+        columns = [
             n
             for n, column in enumerate(sums.columns)
             if not column.startswith("later/") and (group == "all" or column.startswith(top))
         ]
         for how in get_args(Correlation):
-            own = means[chosen][:, wanted]
-            rows = _correlated(own, text.frequency[chosen], [sums.columns[n] for n in wanted], how)
-            found.append(rows.assign(side=side, group=group, how=how))
-    table = pd.concat(found, ignore_index=True)
+            own = means[chosen][:, columns]
+            rows = _correlations(own, text.frequency[chosen], [sums.columns[n] for n in columns], how)
+            parts.append(rows.assign(side=side, group=group, how=how))
+    table = pd.concat(parts, ignore_index=True)
     table[["kind", "layer", "measure"]] = table.pop("column").str.split("/", expand=True).to_numpy()
     return table[
         ["side", "layer", "kind", "measure", "group", "how", "words", "mean", "correlation", "low", "high"]
     ]
 
 
-def _correlated(
+def _correlations(
     means: np.ndarray, frequency: np.ndarray, columns: Sequence[str], how: Correlation
 ) -> pd.DataFrame:
     """Correlations of the columns that vary over three words or more."""
-    known = np.isfinite(means)
+    finite = np.isfinite(means)
     kept = [
         n
-        for n, own in enumerate(known.T)
+        for n, own in enumerate(finite.T)
         if own.sum() > 2 and all(len(np.unique(each[own])) > 1 for each in (means[:, n], frequency))
     ]
     if not kept:
         return pd.DataFrame(columns=["column", "words", "mean", "correlation", "low", "high"])
-    found = words.correlations(means[:, kept], frequency, [columns[n] for n in kept], how=how)
-    return found.assign(mean=np.nanmean(means[:, kept], axis=0))
+    table = words.correlations(means[:, kept], frequency, [columns[n] for n in kept], how=how)
+    return table.assign(mean=np.nanmean(means[:, kept], axis=0))
 
 
 def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
@@ -367,8 +373,8 @@ def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame
     shared = np.intersect1d(half_octave[closed], half_octave[~closed])
     if not len(shared) or len(closed) < len(bins) + 3:
         return pd.DataFrame(columns=["feature", "coefficient", "low", "high"])
-    found = words.coefficients(values[chosen], {"closed class": closed.astype(float), **bins})
-    return found[found["feature"] == "closed class"]
+    table = words.coefficients(values[chosen], {"closed class": closed.astype(float), **bins})
+    return table[table["feature"] == "closed class"]
 
 
 def _levels(sums: WordSums, run: Run) -> pd.DataFrame:
@@ -383,7 +389,7 @@ def _levels(sums: WordSums, run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _undefined(sums: WordSums) -> pd.DataFrame:
+def _undefined_table(sums: WordSums) -> pd.DataFrame:
     rows = [
         {**dict(zip(("kind", "layer"), column.split("/"), strict=False)), "number": number}
         for column, number in sums.undefined.items()
@@ -409,17 +415,17 @@ def _by_word(sums: WordSums, side: str, run: Run) -> pd.DataFrame:
     ).astype({"side": pd.CategoricalDtype(list(SIDES))})
 
 
-def _noisy(noise: dict[int, WordSums], whole: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
+def _noise_table(noise: dict[int, WordSums], whole: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
     at = whole.columns.index(_column("gradient", top_layer(run), "chi"))
     counts = whole.counts()[:, at]
-    found = []
+    parts = []
     for least, few in noise.items():
         chosen = text.groups["all"] & (counts >= least)
         for tokens, means in (("all", whole.means()[:, at]), ("as many", few.means()[:, 0])):
             for how in get_args(Correlation):
-                rows = _correlated(means[chosen, None], text.frequency[chosen], ["chi"], how)
-                found.append(rows.drop(columns="column").assign(least=least, tokens=tokens, how=how))
-    table = pd.concat(found, ignore_index=True)
+                rows = _correlations(means[chosen, None], text.frequency[chosen], ["chi"], how)
+                parts.append(rows.drop(columns="column").assign(least=least, tokens=tokens, how=how))
+    table = pd.concat(parts, ignore_index=True)
     return table[["least", "tokens", "how", "words", "correlation", "low", "high"]]
 
 
@@ -443,7 +449,7 @@ def frequent_table(words: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(mean="mean", words="size").reset_index()
 
 
-def excluded(sparse: SparseModels, undefined: pd.DataFrame, matched: int) -> pd.DataFrame:
+def excluded_table(sparse: SparseModels, undefined: pd.DataFrame, matched: int) -> pd.DataFrame:
     """What was left out of the correlations, and how often.
 
     Returns
