@@ -132,7 +132,7 @@ def test_taggers_are_compared_on_as_many_tokens_as_are_asked_for(few, jobs):
 
 
 def test_probes_are_trained_and_tested_on_as_many_tokens_as_are_asked_for(few, jobs):
-    asked = ProbeSettings(hidden=False, epochs=1, train_tokens=600, test_tokens=200)
+    asked = ProbeSettings(hidden=False, epochs=1, train_tokens=4_000, test_tokens=200)
     table = probing.accuracy_table(few, (asked, replace(asked, test_tokens=150)))
     assert jobs == ["accuracies"]
     assert table["tokens"].value_counts().to_dict() == dict.fromkeys((200, 150), len(table) // 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import never
 
 from lmdynamics.models import runs
 from lmdynamics.models.recurrent import ModelSettings
@@ -59,7 +60,7 @@ def test_a_run_holds_one_checkpoint_per_epoch_and_the_untrained_one(run):
 
 
 def test_the_same_settings_are_never_trained_twice(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs.training, "epochs", None)
+    monkeypatch.setattr(runs.training, "_train_epoch", never)
     assert runs.train(SETTINGS, PARTS, folder=tmp_path).folder == run.folder
 
 
@@ -89,7 +90,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_runs
-from lmdynamics import runs
+from lmdynamics.models import runs
 wait = {after}
 def count(*arguments, **options):
     global wait
@@ -128,7 +129,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_runs
-from lmdynamics import runs
+from lmdynamics.models import runs
 trained = 0
 real = runs.Run.append
 def append(*arguments):

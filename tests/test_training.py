@@ -10,7 +10,7 @@ from torch import nn
 from lmdynamics.models import training
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.models.training import TrainingError, TrainingSettings
-from lmdynamics.text.streams import Examples, Parts
+from lmdynamics.text.streams import Examples, Parts, padded_streams, streams
 
 WORDS = 12
 SHAPE = ModelSettings(layers=2, units=24, dropout=0.0)
@@ -41,7 +41,7 @@ def train(parts, settings=SETTINGS, shape=SHAPE, epochs=3):
 def test_an_epoch_equals_plain_pytorch_with_the_same_settings(parts):
     model, _ = train(parts, epochs=1)
     twin = untrained()
-    inputs, targets = (streams.streams(column, SETTINGS.batch) for column in parts.train)
+    inputs, targets = (streams(column, SETTINGS.batch) for column in parts.train)
     state = None
     for words, wanted in zip(inputs.split(10), targets.split(10), strict=True):
         twin.zero_grad()
@@ -134,8 +134,8 @@ def test_mean_loss_counts_every_token_once(parts):
 
 
 def test_streams_are_contiguous_and_keep_their_order():
-    assert streams.streams(np.arange(11), 3).tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
-    assert streams.padded_streams(np.arange(5), 2, fill=-1).tolist() == [[0, 3], [1, 4], [2, -1]]
+    assert streams(np.arange(11), 3).tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert padded_streams(np.arange(5), 2, fill=-1).tolist() == [[0, 3], [1, 4], [2, -1]]
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_names_epoch_and_rate(parts):
@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_epoch_and_rate(parts):
 
 def test_fewer_tokens_than_streams_is_an_error():
     with pytest.raises(ValueError, match="batch of 40 streams needs at least 40 tokens, got 39"):
-        streams.streams(np.arange(39), 40)
+        streams(np.arange(39), 40)
 
 
 @pytest.mark.parametrize(
@@ -159,20 +159,6 @@ def test_fewer_tokens_than_streams_is_an_error():
 def test_settings_with_which_nothing_is_learnt_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         TrainingSettings(**wrong)
-
-
-def test_cuda_where_there_is_none_is_an_error():
-    if torch.cuda.is_available():
-        assert training.device("auto").type == "cuda"
-    else:
-        assert training.device("auto").type == "cpu"
-        with pytest.raises(ValueError, match="found none; use 'cpu' or 'auto'"):
-            training.device("cuda")
-
-
-def test_an_unknown_device_is_an_error_that_names_the_known_ones():
-    with pytest.raises(ValueError, match="a device is auto, cpu or cuda, got 'gpu'"):
-        training.device("gpu")
 
 
 @pytest.mark.parametrize("targets", [40, 42])

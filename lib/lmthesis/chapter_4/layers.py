@@ -12,7 +12,8 @@ All are measured on the same tokens of a test part, from moments that are summed
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -33,9 +34,16 @@ View = tuple[int, int, str]
 """Seed, epoch and layer."""
 OTHER_SEED = "other seed"
 """The comparison of two models; all others are of one."""
+MEASURES: dict[str, Callable[[TwoViews], float]] = {
+    "svcca": similarity.svcca,
+    "svcca_singular_values": partial(similarity.svcca, rule="singular_values"),
+    "pwcca": similarity.pwcca,
+    "cka": similarity.cka,
+}
+"""What is read from the moments of two views, by column; the chapter's own first."""
 COLUMNS = (
-    "comparison", "seed", "epoch", "layer", "other_seed", "other_epoch", "other_layer", "tokens", "svcca",
-    "svcca_singular_values", "pwcca", "cka", "directions", "svcca_seconds", "seconds", "observing_seconds",
+    "comparison", "seed", "epoch", "layer", "other_seed", "other_epoch", "other_layer", "tokens", *MEASURES,
+    "directions", "svcca_seconds", "seconds", "observing_seconds",
 )  # fmt: skip
 """Of the tables of this module."""
 
@@ -133,20 +141,15 @@ def similarities(views: TwoViews) -> dict[str, float]:
     Returns
     -------
     dict[str, float]
-        `svcca, svcca_singular_values` (SVCCA by its other rule), `pwcca, cka` in [0, 1]; `directions`: those
-        that SVCCA averages over; `svcca_seconds` that reading the first took, and `seconds` for all.
+        Each of `MEASURES`, in [0, 1]; `directions`: those that SVCCA averages over; `svcca_seconds` that
+        reading the first took, and `seconds` for all.
     """
-    begun = time.perf_counter()
-    svcca = similarity.svcca(views)
-    first = time.perf_counter() - begun
-    measures = {
-        "svcca": svcca,
-        "svcca_singular_values": similarity.svcca(views, rule="singular_values"),
-        "pwcca": similarity.pwcca(views),
-        "cka": similarity.cka(views),
-        "directions": min(similarity.directions(views)),
-    }
-    return {**measures, "svcca_seconds": first, "seconds": time.perf_counter() - begun}
+    begun, seconds, values = time.perf_counter(), {}, {}
+    for name, measure in MEASURES.items():
+        values[name] = measure(views)
+        seconds[name] = time.perf_counter() - begun
+    values["directions"] = min(similarity.directions(views))
+    return {**values, "svcca_seconds": seconds["svcca"], "seconds": time.perf_counter() - begun}
 
 
 def _within(seed: int, last: int, layers: Sequence[str]) -> Iterator[tuple[str, View, View]]:

@@ -145,7 +145,8 @@ def _views(model: RecurrentModel, part: Read, seed: int, *, random: bool) -> dic
     """Each layer of a model, and the baseline where it is asked for."""
     views = activations.states(model, part.words["y[t]"])
     if random:
-        views[RANDOM] = probes.random_embedding(part.words["y[t]"], model.settings.units, seed=seed)
+        baseline = probes.random_embedding(part.words["y[t]"], model.settings.units, seed=seed)
+        views[RANDOM] = baseline.to(model.device)
     return views
 
 

@@ -28,9 +28,8 @@ from lmthesis.chapter_4.taggers import Key, Taggers
 
 BESIDE = {"e": "e", "h1": "h1", "h2": "h1"}
 """The tagger's layer that each layer of a language model is compared with."""
-MEASURES = ("svcca", "svcca_singular_values", "pwcca", "cka", "rsa")
-"""Columns of a trajectory: SVCCA under both of its rules, PWCCA, linear CKA, RSA. All but the last come from
-moments alone, and stand in the tables of `layers` too."""
+MEASURES = (*layers.MEASURES, "rsa")
+"""Columns of a trajectory; all but RSA come from moments alone, and stand in the tables of `layers` too."""
 RSA_TOKENS = 500
 """Tokens drawn for RSA, which compares each two of them."""
 
