@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmdynamics.measures.trees import CLOSED, OPEN, edge_distances
+from lmdynamics.measures.trees import CLOSED, OPEN, edge_distances, word_classes
 from lmdynamics.text import corpora
 
 needs_data = pytest.mark.skipif(
@@ -131,6 +131,7 @@ def test_the_open_and_the_closed_classes_share_none_and_leave_out_four_of_the_un
     assert (len(OPEN), len(CLOSED)) == (6, 7)
     assert not OPEN & CLOSED
     assert not (OPEN | CLOSED) & others
+    assert word_classes(["NOUN", "DET", "X", "VERB", "NUM"]).tolist() == [0, 1, 2, 0, 2]
 
 
 @needs_data

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmdynamics.measures.words import WordSums, coefficients, correlations, majority, matched, occurrences
+from lmdynamics.measures.words import (
+    WordSums,
+    coefficients,
+    correlations,
+    majority_class,
+    matched,
+    occurrences,
+)
 
 WORDS, COLUMNS = 9, ("chi", "gini", "norm")
 
@@ -335,16 +342,16 @@ def test_the_majority_is_more_than_half_of_all_tokens_of_a_word():
     ids = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 5])
     classes = np.array([4, 4, 1, 2, 0, 1, 1, -1, -1, 3, 3, -1, -1])
     # 0: two of three; 1: a tie; 2: half, the others have no class; 3: two of three; 4: none; 5: no class
-    assert majority(ids, classes, words=6, least=1).tolist() == [4, -1, -1, 3, -1, -1]
-    assert majority(ids, classes, words=6, least=0).tolist() == [4, -1, -1, 3, -1, -1]
-    assert majority(ids, classes, words=6, least=2).tolist() == [4, -1, -1, 3, -1, -1]
-    assert majority(ids, classes, words=6, least=3).tolist() == [-1] * 6
+    assert majority_class(ids, classes, words=6, least=1).tolist() == [4, -1, -1, 3, -1, -1]
+    assert majority_class(ids, classes, words=6, least=0).tolist() == [4, -1, -1, 3, -1, -1]
+    assert majority_class(ids, classes, words=6, least=2).tolist() == [4, -1, -1, 3, -1, -1]
+    assert majority_class(ids, classes, words=6, least=3).tolist() == [-1] * 6
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 3)), max_size=60), st.integers(0, 4))
 def test_the_majority_is_that_of_the_tokens_of_each_word_counted_one_by_one(pairs, least):
     ids, classes = np.array(pairs, np.int64).reshape(-1, 2).T
-    found = majority(ids, classes, words=5, least=least)
+    found = majority_class(ids, classes, words=5, least=least)
     for word in range(5):
         own = classes[ids == word].tolist()
         clear = [kind for kind in range(4) if own.count(kind) > len(own) / 2 and own.count(kind) >= least]

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +104,7 @@ def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) 
     ValueError
         If there is no such module, or a function is not defined at the top level of one.
     """
-    return _digest(reached(*code, as_imported=as_imported), as_imported=as_imported)
+    return _digest(reached(*code, as_imported=as_imported), _reader(as_imported))
 
 
 def text_fingerprint(source: str) -> str:
@@ -115,7 +115,7 @@ def text_fingerprint(source: str) -> str:
     source
         Python source, such as a chapter's code cells joined by newlines.
     """
-    return _digest(text_reaches(source), as_imported=False)
+    return _digest(text_reaches(source), _reader(as_imported=False))
 
 
 def text_reaches(source: str) -> set[Definition]:
@@ -126,7 +126,7 @@ def text_reaches(source: str) -> set[Definition]:
     source
         As of `text_fingerprint`. A module that it imports need not exist: running the text says so.
     """
-    return _closure(_Code("", source, is_package=False).all_references(), as_imported=False)
+    return _closure(_Code("", source, is_package=False).all_references(), _reader(as_imported=False))
 
 
 def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[Definition]:
@@ -138,7 +138,7 @@ def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[De
                 f"need a function at the top level of {module}, got {name!r}, which is not "
                 "defined; define it there, by a statement"
             )
-    return _closure(definitions, as_imported=as_imported)
+    return _closure(definitions, _reader(as_imported))
 
 
 def require_code(fingerprint: str, function: Callable[..., Any]) -> None:
@@ -201,23 +201,39 @@ def _definition(code: Callable[..., Any] | str) -> Definition:
     return Definition(module, name)
 
 
-def _digest(definitions: Iterable[Definition], *, as_imported: bool) -> str:
+_Reader = Callable[[str], "_Code | None"]
+"""Gives the code of a module, None where there is no such module."""
+
+
+def _reader(as_imported: bool) -> _Reader:
+    """Return what reads modules, each once."""
+
+    @cache
+    def read(module: str) -> _Code | None:
+        return _code(module, as_imported) if _path(module) else None
+
+    return read
+
+
+def _digest(definitions: Iterable[Definition], read: _Reader) -> str:
     digest = hashlib.sha256()
     for module, name in sorted(definitions):
-        digest.update(f"{module}:{name}\n{_code(module, as_imported).essence(name)}\n".encode())
+        if code := read(module):
+            digest.update(f"{module}:{name}\n{code.essence(name)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _closure(definitions: Iterable[Definition], *, as_imported: bool) -> set[Definition]:
+def _closure(definitions: Iterable[Definition], read: _Reader) -> set[Definition]:
     """Return some definitions and all definitions that they reach."""
     closure: set[Definition] = set()
+    seen: set[Definition] = set()
     queue = list(definitions)
     while queue:
-        module, name = queue.pop()
-        if _path(module) is None:  # no such module: running it says so
-            continue
-        code = _code(module, as_imported)
-        if {name, _WHOLE} & code.names_not_in_numbers:
+        definition = queue.pop()
+        module, name = definition
+        code = None if definition in seen else read(module)  # no such module: running it says so
+        seen.add(definition)
+        if code is None or {name, _WHOLE} & code.names_not_in_numbers:
             continue
         names = [*code.statements, ""] if name == _WHOLE else [name, ""]  # "": statements that bind no name
         for each in (Definition(module, each) for each in names):
@@ -264,7 +280,7 @@ class _Code:
         for alias, root in _import_bindings(node, self.package).items():
             self.imports.setdefault(alias, []).append(root)
 
-    @property
+    @cached_property
     def names_not_in_numbers(self) -> set[str]:
         """The names that no number depends on."""
         return {

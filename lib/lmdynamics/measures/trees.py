@@ -5,6 +5,7 @@ The *syntactic distance* of two words is the number of edges between them on the
 sentence, a root its own head, as `corpora.Corpus` has them.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,11 @@ OPEN = frozenset({"ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB"})
 """Universal parts of speech that often take in new words (thesis chapter 5, figure 4; chapter 6)."""
 CLOSED = frozenset({"ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "SCONJ"})
 """Those that seldom do. NUM, PUNCT, SYM and X are in neither set."""
+
+
+def word_classes(pos: Sequence[str]) -> Int[np.ndarray, " tags"]:
+    """The class of words of each universal part of speech: 0 for open, 1 for closed, 2 for others."""
+    return np.array([0 if tag in OPEN else 1 if tag in CLOSED else 2 for tag in pos])
 
 
 def edge_distances(

@@ -213,7 +213,7 @@ def occurrences(ids: Int[np.ndarray, " tokens"], *, seed: int | None = None) -> 
     return numbers
 
 
-def majority(
+def majority_class(
     ids: Int[np.ndarray, " tokens"],
     classes: Int[np.ndarray, " tokens"],
     *,

@@ -122,7 +122,8 @@ def parsed_text(scale: Settings, text: PreparedText) -> ParsedText:
     source, ids = source[tokens], ids[tokens]
     offsets = np.concatenate([[0], np.cumsum(lengths[chosen])])
     heads, pos = corpus.heads[source], corpus.tags["pos"]
-    kinds = np.array([0 if tag in trees.OPEN else 1 if tag in trees.CLOSED else -1 for tag in pos.values])
+    kinds = trees.word_classes(pos.values)
+    kinds[kinds == 2] = -1
     words = np.array([tag != "PUNCT" for tag in pos.values])
     counts = np.array(text.vocabulary.counts)
     return ParsedText(

@@ -136,9 +136,10 @@ def measured_text(scale: Settings, text: PreparedText, *, shuffled: bool = False
     part = getattr(text, scale.part)
     examples = getattr(_shuffled(text), scale.part) if shuffled else Examples.next_word(part.ids)
     tags = text.corpus.tags["pos"]
-    tag = words.majority(text.train.ids, tags.codes[text.train.source], words=size, least=scale.min_count)
-    kinds = [0 if name in trees.OPEN else 1 if name in trees.CLOSED else 2 for name in tags.values]
-    classes = np.where(tag >= 0, np.array(kinds)[tag], 2)
+    tag = words.majority_class(
+        text.train.ids, tags.codes[text.train.source], words=size, least=scale.min_count
+    )
+    classes = np.where(tag >= 0, trees.word_classes(tags.values)[tag], 2)
     classes[0] = -1
     frequency = np.array(text.vocabulary.counts)
     return MeasuredText(
