@@ -232,27 +232,45 @@ def test_a_changed_file_or_tool_gives_another_fingerprint(folder, monkeypatch):
     assert len(seen) == 4
 
 
-def edited(monkeypatch, module, line):
-    """Have a process as it is where a module was imported with one more line."""
-    path = provenance._FOLDER / f"{module}.py"
-    monkeypatch.setitem(provenance._SOURCES, path, f"{provenance._SOURCES[path]}\n{line}\n")
+def edit(monkeypatch, module, old, new):
+    """Have a process as it is where a module was imported with other code."""
+    path = provenance._FOLDERS["lmdynamics"] / "text" / f"{module}.py"
+    source = provenance._SOURCES[path]
+    assert old in source
+    monkeypatch.setitem(provenance._SOURCES, path, source.replace(old, new))
 
 
-@pytest.mark.parametrize("module", ["corpora", "annotation", "tagged", "wikipedia"])
-def test_an_edit_of_the_code_that_reads_a_corpus_reads_it_again(folder, monkeypatch, module):
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("corpora", "_LONGEST_PARAGRAPH = 20_000", "_LONGEST_PARAGRAPH = 19_999"),
+        ("corpora", 'encoding="utf-8-sig"', 'encoding="utf-8"'),
+        ("annotation", "def annotated(", "EDITED = 1\n\n\n@str\ndef annotated("),
+        ("wikipedia", 'END_OF_LINE = "<eos>"', 'END_OF_LINE = "<end>"'),
+    ],
+)
+def test_an_edit_of_the_code_that_reads_a_corpus_reads_it_again(folder, monkeypatch, module, old, new):
     before = corpora.load(folder, annotate=False)
-    edited(monkeypatch, module, "x = 1")
+    edit(monkeypatch, module, old, new)
     after = corpora.load(folder, annotate=False)
     assert after.fingerprint != before.fingerprint
     assert equal(after, before)
 
 
 @pytest.mark.parametrize(
-    ("module", "line"), [("wikipedia", "# why"), ("vocabulary", "x = 1"), ("training", "x = 1")]
+    ("module", "old", "new"),
+    [
+        ("wikipedia", "def clean(", "# why\ndef clean("),
+        ("wikipedia", "def clean(", "@str\ndef clean("),  # of another reader
+        ("treebanks", "def gmb_table(", "@str\ndef gmb_table("),
+        ("corpora", '"ewt": _ewt,', '"ewt": _ewt, "new": _ewt,'),
+        ("downloads", "SOURCES = {", 'SOURCES = {"new": Source("0"),'),
+        ("vocabulary", "def prepare(", "@str\ndef prepare("),
+    ],
 )
-def test_an_edit_of_prose_or_of_other_code_reads_nothing_again(folder, monkeypatch, module, line):
+def test_an_edit_of_prose_or_of_other_code_reads_nothing_again(folder, monkeypatch, module, old, new):
     before = corpora.load(folder, annotate=False)
-    edited(monkeypatch, module, line)
+    edit(monkeypatch, module, old, new)
     monkeypatch.delattr(annotation, "annotated")
     assert corpora.load(folder, annotate=False).fingerprint == before.fingerprint
 
