@@ -52,6 +52,16 @@ def failing(seed: int) -> pd.DataFrame:
     return pd.DataFrame({"seed": [seed // (1 - seed % 2)]})
 
 
+def pid(number: int) -> int:
+    """The process of a call."""
+    return os.getpid()
+
+
+def within(numbers: int) -> list[int]:
+    """The processes of calls within a call."""
+    return [*grid.results(pid, [(number,) for number in range(numbers)]), os.getpid()]
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty cache."""
@@ -236,6 +246,11 @@ class Named:
         (Plain(1, (2,)), Plain(1, (3,))),
         (Named("x"), Named("y")),
         (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.5), 0.5),
+        ({}, []),
+        ({"a": 1}, [["a", 1]]),
+        (Path("a"), "a"),
     ],
 )
 def test_other_arguments_have_another_identity(one, other):
@@ -247,9 +262,33 @@ def test_a_fingerprint_stands_for_the_rest():
     assert identity(Named("x", object())) == identity(Named("x"))
 
 
-def test_an_argument_without_an_identity_is_refused():
-    with pytest.raises(TypeError, match="an argument of a job needs an identity, got object; give it"):
-        grid.table(squares, [(0, [object()])])
+@pytest.mark.parametrize(
+    "value", [object(), np.array([["a"], []], object), np.ma.masked_array([1, 2], [0, 1]), np.complex64(1)]
+)
+def test_an_argument_without_an_identity_is_refused(value):
+    name = type(value).__name__
+    with pytest.raises(TypeError, match=f"an argument of a job needs an identity, got {name}; give it"):
+        grid.table(squares, [(0, [value])])
+
+
+@pytest.mark.parametrize(("function", "calls", "number"), [(squares, [], 0), (two_tables, [(0, True)], 2)])
+def test_one_table_is_what_calls_return_that_return_one_each(function, calls, number):
+    with pytest.raises(ValueError, match=f"need calls of {function.__name__} .* got {number} tables"):
+        grid.table(function, calls)
+
+
+def test_jobs_within_a_job_have_its_processor():
+    nested = grid.results(within, [(2,), (3,)])
+    assert all(len(set(pids)) == 1 for pids in nested)
+
+
+def test_tables_that_workers_keep_elsewhere_are_told_as_such(monkeypatch, tmp_path):
+    monkeypatch.setattr(grid, "_keep", lambda *job: None)
+    with (
+        joblib.parallel_config("sequential"),
+        pytest.raises(RuntimeError, match="one cache directory for all"),
+    ):
+        grid.table(squares, [(0, [1])])
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:0"])

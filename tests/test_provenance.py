@@ -71,6 +71,48 @@ words = 7
     "ground": "from . import progress\n\n\ndef base(x):\n    progress.say(x)\n    return x",
     "progress": 'NOT_IN_NUMBERS = ("*",)\n\n\ndef say(x):\n    pass',
     "aside": "ALONE = 1",
+    "edges": """
+try:
+    from small.middle import words as fast
+except ImportError:
+    from small.aside import ALONE as fast
+from functools import partial
+from small.ground import *
+from small.ground import base as wrapped
+
+wrapped = partial(wrapped)
+
+
+def either():
+    return fast
+
+
+def starred():
+    return base(1)
+
+
+def rebound():
+    return wrapped(1)
+
+
+def iterated():
+    return [studies for studies in studies()]
+
+
+def studies():
+    return base(2)
+
+
+def chosen(quick):
+    if quick:
+        from small.middle import words as x
+    else:
+        from small.aside import ALONE as x
+    return x
+
+
+twin = partial(either)
+""",
 }
 
 
@@ -129,6 +171,29 @@ def test_what_a_table_of_functions_holds_is_reached(package):
 
 def test_a_module_that_is_used_as_a_value_counts_whole(package):
     assert names(top("whole")) == {"studies.top:whole", "aside:ALONE"}
+
+
+def edges(name):
+    return getattr(importlib.import_module("small.edges"), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "reached_too"),
+    [
+        ("either", {"middle:words", "aside:ALONE"}),
+        ("starred", {"ground:base"}),
+        ("rebound", {"edges:wrapped", "ground:base"}),
+        ("iterated", {"edges:studies", "ground:base"}),
+        ("chosen", {"middle:words", "aside:ALONE"}),
+    ],
+)
+def test_imports_that_depend_stars_wrappers_and_what_is_iterated_are_followed(package, name, reached_too):
+    assert names(edges(name)) >= {f"edges:{name}"} | reached_too
+
+
+def test_a_function_that_its_name_does_not_stand_for_is_refused(package):
+    with pytest.raises(ValueError, match=r"need (code of a module|a function at the top level)"):
+        fingerprint(edges("twin"))
 
 
 def test_local_names_hide_those_of_the_module(package):

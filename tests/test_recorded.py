@@ -3,6 +3,7 @@
 import importlib
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -46,7 +47,8 @@ def test_the_picture_of_the_readme_is_a_recorded_one():
 
 
 def test_every_chapter_with_a_study_can_be_recorded():
-    assert recorded.chapters() == ("chapter_4", "chapter_5", "chapter_6")
+    folders = {path.parent.name for path in Path(recorded.__file__).parent.glob("chapter_*/study.py")}
+    assert set(recorded.chapters()) == folders >= {"chapter_4", "chapter_5", "chapter_6"}
 
 
 @pytest.fixture

@@ -1,9 +1,14 @@
 """Scales by name, and what of them a page can exchange."""
 
 from dataclasses import fields, replace
+from importlib import import_module
+from pathlib import Path
+from symtable import symtable
 
 import pytest
 
+from lmbook import chapters
+from lmdynamics.ground import provenance
 from lmdynamics.models.training import TrainingSettings
 from lmthesis import scales
 from lmthesis.chapter_4 import settings
@@ -51,3 +56,23 @@ def test_taggers_and_probes_take_their_own_settings_of_a_scale():
     assert (scale.tasks.epochs, scale.tasks.topics, scale.tasks.tokens) == (3, 7, None)
     assert [(each.hidden, each.epochs) for each in scale.probes] == [(True, 2), (False, 2)]
     assert scale.training.epochs == 50
+
+
+PAGES = sorted((Path(__file__).parents[1] / "chapters").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_no_cell_of_a_page_but_that_of_parameters_binds_the_name_of_a_setting(page):
+    """Such a cell, run again after it, would hand its value on as a setting."""
+    cells = chapters.code_cells(chapters.read(page.read_text()))
+    modules = provenance.imported_modules("\n".join(cell.source for cell in cells))
+    (settings_module,) = (name for name in modules if name.endswith(".settings"))
+    names = {field.name for field in fields(import_module(settings_module).Settings)}
+    bound = {
+        symbol.get_name()
+        for cell in cells
+        if "parameters" not in cell.metadata.tags
+        for symbol in symtable(cell.source, page.stem, "exec").get_symbols()
+        if symbol.is_assigned()
+    }
+    assert not bound & names

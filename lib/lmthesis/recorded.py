@@ -12,6 +12,7 @@ import argparse
 import datetime
 import importlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -159,13 +160,15 @@ def record(
         **provenance(),
     }
     home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
-    home.mkdir(parents=True, exist_ok=True)
-    for stale in home.glob("*.csv"):
-        stale.unlink()
+    whole = home.with_name(f".being-written-{home.name}")
+    shutil.rmtree(whole, ignore_errors=True)  # of a process that was killed
+    whole.mkdir(parents=True)
     for name in of_text or tables:
         if name not in module.LEFT_OUT:
-            tables[name].to_csv(home / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    (home / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            tables[name].to_csv(whole / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    (whole / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(home, ignore_errors=True)
+    whole.rename(home)
     return home
 
 
@@ -184,8 +187,11 @@ def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
     abouts = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/about.json"))}
     for home, about in abouts.items():
         if about["settings"] == settings:
-            others = _tables(folder / about["completed_by"]) if about.get("completed_by") else {}
-            return Recorded(others | _tables(home), about)
+            other = about.get("completed_by")
+            if other and not (folder / other / "about.json").exists():
+                command = _command(chapter, scale.name)
+                raise FileNotFoundError(f"{home} needs {other} for its other tables, got none; {command}")
+            return Recorded((_tables(folder / other) if other else {}) | _tables(home), about)
     names = ", ".join(home.name for home in abouts) or "none"
     own = abouts.get(_home(folder, chapter, scale.name))
     if own is None:
@@ -221,7 +227,10 @@ def read(
 
 
 def _tables(home: Path) -> Tables:
-    return {path.stem: pd.read_csv(path) for path in sorted(home.glob("*.csv"))}
+    return {  # an empty cell alone is NaN: "None" may be a word
+        path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
+        for path in sorted(home.glob("*.csv"))
+    }
 
 
 def _about(home: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import io
 import itertools
 import json
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,13 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import get_active_backend
 
 from lmdynamics.ground.paths import cache_directory
-from lmdynamics.ground.provenance import code_fingerprint, provenance, require_code
+from lmdynamics.ground.provenance import (
+    code_fingerprint,
+    provenance,
+    require_code,
+    track,
+    tracked_packages,
+)
 
 NOT_IN_NUMBERS = ("*",)  # who does the work, not what is done
 CLUSTER = "LMDYNAMICS_CLUSTER"
@@ -85,11 +91,19 @@ def table(function: Function, calls: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
         If a kept table is damaged.
     TypeError
         If an argument has no identity.
+    ValueError
+        If there are no calls, or a job returns several tables.
     RuntimeError
-        If the function was edited since this process imported it: other processes would run it as it is now.
+        If the function was edited since this process imported it: other processes would run it as it is now;
+        or if the workers of a cluster keep their tables elsewhere.
     """
-    (only_table,) = tables(function, calls).values()
-    return only_table
+    by_name = tables(function, calls)
+    if len(by_name) != 1:
+        raise ValueError(
+            f"need calls of {function.__name__} that return one table each, got {len(by_name)} tables; use "
+            "`tables` where there are several, and no call at all where there are none"
+        )
+    return next(iter(by_name.values()))
 
 
 def tables(function: Function, calls: Iterable[tuple[Any, ...]]) -> dict[str, pd.DataFrame]:
@@ -102,6 +116,11 @@ def tables(function: Function, calls: Iterable[tuple[Any, ...]]) -> dict[str, pd
     folders = [job.folder(code) for job in jobs]
     missing = {folder: job for folder, job in zip(folders, jobs, strict=True) if not folder.exists()}
     results(_keep, [(*job, code, folder) for folder, job in missing.items()], code_of=function)
+    if absent := [folder for folder in missing if not folder.exists()]:
+        raise RuntimeError(
+            f"need one cache directory for all workers, got no {absent[0]} here after the job was done; let "
+            "LMDYNAMICS_CACHE name the same folder of a disk that they share"
+        )
     parts = [_read(folder) for folder in folders]
     names = dict.fromkeys(name for each in parts for name in each)
     return {name: _concatenation([each[name] for each in parts if name in each]) for name in names}
@@ -133,9 +152,8 @@ def results(
     """
     calls = list(calls)
     code_owner = code_of or function
-    work = [
-        joblib.delayed(_on_one)(function, each, code_owner, code_fingerprint(code_owner)) for each in calls
-    ]
+    code, packages = code_fingerprint(code_owner), tracked_packages()
+    work = [joblib.delayed(_on_one)(function, each, code_owner, code, packages) for each in calls]
     if not work:
         return []
     with _engine(len(work)) as parallel:
@@ -151,8 +169,10 @@ def stream(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> It
     calls = iter(calls)
     first_calls = list(itertools.islice(calls, 2))
     work = (joblib.delayed(function)(*each) for each in itertools.chain(first_calls, calls))
-    yield from joblib.Parallel(n_jobs=1 if len(first_calls) < 2 else -1, return_as="generator")(work)
-    get_reusable_executor().shutdown()
+    try:
+        yield from joblib.Parallel(n_jobs=1 if len(first_calls) < 2 else -1, return_as="generator")(work)
+    finally:
+        get_reusable_executor().shutdown()
 
 
 def device(name: str = "auto") -> torch.device:
@@ -175,8 +195,8 @@ def device(name: str = "auto") -> torch.device:
 def identity(value: Any) -> Any:
     """Return the identity of a job's argument, as plain lists, texts and numbers.
 
-    Plain values are themselves; arrays are the hash of their values; an object with a `fingerprint` is that;
-    other dataclasses and named tuples are their fields.
+    Plain values are themselves; arrays and tables are the hash of their values (tables without their index);
+    an object with a `fingerprint` is that; other dataclasses and named tuples are their fields.
 
     Raises
     ------
@@ -184,27 +204,28 @@ def identity(value: Any) -> Any:
         If the argument is none of these.
     """
     match value:
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | float() | str() if not isinstance(value, np.generic):
             return value
-        case np.generic():
-            return value.item()
+        case np.generic() if isinstance(value.item(), bool | int | float | str):
+            return {"scalar": [str(value.dtype), value.item()]}
         case Path():
-            return str(value)
-        case np.ndarray():
-            return [str(value.dtype), list(value.shape), _hash(np.ascontiguousarray(value).tobytes())]
+            return {"path": str(value)}
+        case np.ndarray() if not value.dtype.hasobject and not isinstance(value, np.ma.MaskedArray):
+            content = np.ascontiguousarray(value).tobytes()
+            return {"array": [str(value.dtype), list(value.shape), _hash(content)]}
         case pd.DataFrame():
-            return _hash(value.to_parquet(index=False))
+            return {"table": _hash(value.to_parquet(index=False))}
         case object(fingerprint=str() as fingerprint):
-            return [type(value).__name__, fingerprint]
+            return {"type": _type_name(value), "fingerprint": fingerprint}
         case tuple() if hasattr(value, "_asdict"):
-            return [type(value).__name__, identity(value._asdict())]
+            return {"type": _type_name(value), "fields": identity(value._asdict())}
         case list() | tuple():
             return [identity(each) for each in value]
         case Mapping():
-            return [[identity(key), identity(each)] for key, each in value.items()]
+            return {"mapping": [[identity(key), identity(each)] for key, each in value.items()]}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        return [type(value).__name__, identity(fields)]
+        return {"type": _type_name(value), "fields": identity(fields)}
     raise TypeError(
         f"an argument of a job needs an identity, got {type(value).__name__}; give it an attribute "
         "`fingerprint`, a text that changes with its value, or hand on plain values, arrays, tables and "
@@ -219,16 +240,23 @@ def _engine(jobs: int) -> Iterator[joblib.Parallel]:
         with _client(address), joblib.parallel_config("dask", wait_for_workers_timeout=60):
             yield joblib.Parallel()
         return
-    backend, processes = get_active_backend()
+    backend, asked = get_active_backend()
     if type(backend).__name__ == "DaskDistributedBackend":
         yield joblib.Parallel()
+    elif backend.nesting_level:  # within a job, which has one processor
+        yield joblib.Parallel(n_jobs=1)
     elif torch.cuda.is_available():
         yield joblib.Parallel(n_jobs=min(jobs, THREADS), backend="threading")
     else:
-        yield joblib.Parallel(
-            n_jobs=min(jobs, processes if processes and processes > 1 else joblib.cpu_count())
-        )
-        get_reusable_executor().shutdown()  # idle workers hold memory, and warn when the interpreter ends
+        processes = joblib.cpu_count() if asked in (None, 1) else joblib.effective_n_jobs(asked)
+        try:
+            yield joblib.Parallel(n_jobs=min(jobs, processes))
+        finally:
+            get_reusable_executor().shutdown()  # idle workers hold memory, and warn when the interpreter ends
+
+
+def _type_name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _client(address: str) -> Any:
@@ -242,9 +270,15 @@ def _client(address: str) -> Any:
 
 
 def _on_one(
-    function: Callable[..., Any], arguments: Sequence[Any], code_owner: Callable[..., Any], code: str
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    code_owner: Callable[..., Any],
+    code: str,
+    packages: Sequence[str],
 ) -> Any:
     """Call a function on one processor."""
+    for package in packages:
+        track(package)
     require_code(code, code_owner)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -262,6 +296,7 @@ def _keep(function: Function, arguments: tuple[Any, ...], code: str, folder: Pat
             return
         start = time.monotonic()
         result = function(*arguments)
+        require_code(code, function)  # it may have imported more
         parts = {"table": result} if isinstance(result, pd.DataFrame) else dict(result)
         contents = {name: each.to_parquet(index=False) for name, each in parts.items()}
         about = {
@@ -272,13 +307,13 @@ def _keep(function: Function, arguments: tuple[Any, ...], code: str, folder: Pat
             "seconds": round(time.monotonic() - start, 3),
             **provenance(),
         }
-        with tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder.parent) as temporary:
-            whole = Path(temporary, folder.name)
-            whole.mkdir()
-            for name, content in contents.items():
-                (whole / f"{name}.parquet").write_bytes(content)
-            (whole / "job.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            whole.rename(folder)  # whole or not at all
+        whole = folder.with_name(f".being-written-{folder.name}")
+        shutil.rmtree(whole, ignore_errors=True)  # of a process that was killed
+        whole.mkdir()
+        for name, content in contents.items():
+            (whole / f"{name}.parquet").write_bytes(content)
+        (whole / "job.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        whole.rename(folder)  # whole or not at all
 
 
 def _read(folder: Path) -> dict[str, pd.DataFrame]:

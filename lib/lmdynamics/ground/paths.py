@@ -13,4 +13,4 @@ def cache_directory() -> Path:
     the system's own folder for caches.
     """
     folder = os.environ.get("LMDYNAMICS_CACHE")
-    return Path(folder).expanduser() if folder else user_cache_path("lmdynamics")
+    return Path(folder).expanduser().absolute() if folder else user_cache_path("lmdynamics")

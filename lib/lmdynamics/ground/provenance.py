@@ -7,7 +7,7 @@ of an argument are reached through its type. Code is compared by meaning: commen
 are left out, so that only an edit that can change a number changes its fingerprint. Code is never run. A
 module that is used as a value, or a package whose `__path__` is used, counts whole. Of
 ``import_module(f"...")`` every module counts that fits the fixed parts of the text. What else is built at run
-time (`globals()["name"]`) is not seen.
+time (`globals()["name"]`, a registry that decorators fill) is not seen.
 
 When a file is edited, a process goes on with the code that it imported. So the files of a package are read
 when it is first tracked, and a fingerprint is of that code; a module that is imported later must still be
@@ -77,6 +77,11 @@ def track(package: str) -> None:
             if name.split(".")[0] == package
         }
     )
+
+
+def tracked_packages() -> tuple[str, ...]:
+    """Return the packages whose code counts among what numbers depend on."""
+    return tuple(_FOLDERS)
 
 
 def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) -> str:
@@ -186,7 +191,7 @@ def _definition(code: Callable[..., Any] | str) -> Definition:
     if isinstance(code, str):
         module, name = code, _WHOLE
     else:
-        module, name = code.__module__, code.__qualname__
+        module, name = getattr(code, "__module__", ""), getattr(code, "__qualname__", repr(code))
     top = module.split(".")[0]
     try:
         track(top)
@@ -196,7 +201,7 @@ def _definition(code: Callable[..., Any] | str) -> Definition:
         ) from error
     if _path(module) is None:
         raise ValueError(f"need the name of a module of {top}, such as {top}, got {module!r}")
-    if name != _WHOLE and "." in name:
+    if not isinstance(code, str) and getattr(sys.modules.get(module), name, None) is not code:
         raise ValueError(f"need a function at the top level of {module}, got {name}; move it there")
     return Definition(module, name)
 
@@ -240,7 +245,7 @@ def _closure(definitions: Iterable[Definition], read: _Reader) -> set[Definition
             if each not in closure and each.name in code.statements:
                 closure.add(each)
                 queue += code.references(each.name)
-        if name != _WHOLE and name not in code.statements:
+        if name in code.imports or name not in (*code.statements, _WHOLE):
             queue += code.import_definitions(name)
     return closure
 
@@ -272,8 +277,8 @@ class _Code:
                 names = _binding_names(statement)
                 for name in names or ("",):
                     self.statements.setdefault(name, []).append(statement)
-                for node in ast.walk(statement):  # such as in `try` at the top level
-                    if names and not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    for node in ast.walk(statement):  # such as in `try` at the top level
                         self._bind(node)
 
     def _bind(self, node: ast.AST) -> None:
@@ -325,7 +330,8 @@ class _Code:
 
     def attribute(self, name: str, attributes: tuple[str, ...]) -> list[Definition]:
         """Return the definitions that an imported name stands for, followed by some attributes."""
-        return [each for root in self.imports.get(name, ()) for each in _definitions(root, attributes)]
+        roots = self.imports.get(name, [(module, name) for module, _ in self.imports.get(_WHOLE, ())])
+        return [each for root in roots for each in _definitions(root, attributes)]
 
 
 class _Uses(ast.NodeVisitor):
@@ -333,8 +339,8 @@ class _Uses(ast.NodeVisitor):
 
     def __init__(self, code: _Code) -> None:
         self.code, self.definitions = code, []  # type: tuple[_Code, list[Definition]]
-        self.scopes: list[dict[str, tuple[str, str] | None]] = []
-        """Names bound in each function around, by what they were imported from; None for values."""
+        self.scopes: list[dict[str, list[tuple[str, str]]]] = []
+        """Names bound in each function around, by all that they are imported from; empty for values."""
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -386,13 +392,12 @@ class _Uses(ast.NodeVisitor):
     def _use(self, name: str, attributes: tuple[str, ...]) -> None:
         for scope in reversed(self.scopes):
             if name in scope:
-                root = scope[name]
-                if root:
+                for root in scope[name]:
                     self.definitions += _definitions(root, attributes)
                 return
         if name in self.code.statements:
             self.definitions.append(Definition(self.code.module, name))
-        else:
+        if name in self.code.imports or name not in self.code.statements:
             self.definitions += self.code.attribute(name, attributes)
 
     def _within(self, node: ast.AST, parts: Iterable[ast.AST]) -> None:
@@ -419,8 +424,12 @@ class _Uses(ast.NodeVisitor):
             self.visit(each)
         self._within(node, [node.body])
 
-    def _comprehension(self, node: ast.AST) -> None:
-        self._within(node, ast.iter_child_nodes(node))
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
+        first = node.generators[0].iter
+        self.visit(first)  # evaluated around it
+        results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        parts = [part for each in node.generators for part in (each.target, each.iter, *each.ifs)]
+        self._within(node, (part for part in (*results, *parts) if part is not first))
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
@@ -438,11 +447,11 @@ def _run_time_imports(node: ast.expr, name: str) -> list[Definition]:
     return []
 
 
-def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | None]:
+def _local_names(node: ast.AST, package: str) -> dict[str, list[tuple[str, str]]]:
     """Return the names that a function, lambda or comprehension binds."""
-    roots: dict[str, tuple[str, str] | None] = {}
+    roots: dict[str, list[tuple[str, str]]] = {}
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        roots |= {each.arg: None for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        roots |= {each.arg: [] for each in ast.walk(node.args) if isinstance(each, ast.arg)}
     global_names: set[str] = set()
     queue = list(ast.iter_child_nodes(node))
     while queue:
@@ -450,15 +459,17 @@ def _local_names(node: ast.AST, package: str) -> dict[str, tuple[str, str] | Non
         if isinstance(each, ast.Global):
             global_names |= set(each.names)
         elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store | ast.Del):
-            roots.setdefault(each.id, None)
+            roots.setdefault(each.id, [])
         elif isinstance(each, ast.Import | ast.ImportFrom):
-            roots |= {(alias.asname or alias.name.split(".")[0]): None for alias in each.names}
-            roots |= _import_bindings(each, package)
+            for alias in each.names:
+                roots.setdefault(alias.asname or alias.name.split(".")[0], [])
+            for name, root in _import_bindings(each, package).items():
+                roots[name].append(root)
         elif isinstance(each, ast.ExceptHandler | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            roots.setdefault(each.name or "", None)
+            roots.setdefault(each.name or "", [])
         if not isinstance(each, _SCOPES):
             queue += ast.iter_child_nodes(each)
-    return {name: root for name, root in roots.items() if name not in global_names}
+    return {name: each for name, each in roots.items() if name not in global_names}
 
 
 _SCOPES = (
