@@ -200,6 +200,6 @@ def needs_a_run() -> go.Figure:
 
 def needs_a_run_here(ax: Axes) -> Axes:
     """The same on axes."""
-    ax.set(xticks=[], yticks=[])
+    ax.set_axis_off()
     ax.text(0.5, 0.5, _NEEDS_A_RUN, ha="center", va="center", color="0.45", transform=ax.transAxes)
     return ax

@@ -62,7 +62,7 @@ class Chapters:
     def _repr_html_(self) -> str:
         known, parts = chapters(), []
         for name, tables in self.results.items():
-            ran = tables["properties"].style.hide(axis="index").set_table_attributes('class="dataframe"')
+            ran = tables["properties"].style.format(escape="html").hide(axis="index")
             parts += [
                 f"<h2>{name.replace('_', ' ').capitalize()}</h2>",
                 Top(tables["ran"], self.source)._repr_html_(),
