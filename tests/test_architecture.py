@@ -24,7 +24,7 @@ BELOW = {
         *("lmdynamics.observe", "lmdynamics.models", "lmdynamics.text", "lmdynamics.measures"),
         "lmdynamics.ground",
     },
-    "lmdynamics.claims": {"lmdynamics.measures"},
+    "lmdynamics.claims": {"lmdynamics.measures", "lmdynamics.ground"},
     "lmdynamics.plots": {"lmdynamics.measures", "lmdynamics.ground"},
     "lmdynamics": {"lmdynamics.observe", "lmdynamics.models", "lmdynamics.measures"},
     "lmthesis": {"lmdynamics", "lmthesis"},

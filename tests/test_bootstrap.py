@@ -138,17 +138,26 @@ def test_too_few_seeds_and_missing_ones_have_no_interval(values):
     assert np.isnan(bootstrap.half_interval(np.array(values)))
 
 
+def over_seeds(values, without):
+    """The interval of one number over seeds alone."""
+    low, high, below = bootstrap.crossed(np.array([values]), np.array(without).reshape(-1, 1), NO_SAMPLES)
+    return low[0], high[0], below[0]
+
+
+NO_SAMPLES = np.empty((0, 1))
+
+
 def test_the_jackknife_of_a_mean_is_the_usual_interval():
     values = normal(5)
-    without = np.array([np.delete(values, seed).mean() for seed in range(5)])
-    low, high = bootstrap.jackknife(values.mean(), without)
+    low, high, below = over_seeds(values.mean(), [np.delete(values, seed).mean() for seed in range(5)])
     assert (low, high) == pytest.approx(stats.ttest_1samp(values, 0).confidence_interval(0.95))
+    assert below == pytest.approx(stats.ttest_1samp(values, 0, alternative="less").pvalue)
 
 
 def test_the_jackknife_is_about_the_number_itself_and_as_wide_as_pseudo_values_differ():
     values = normal(6)
     without = np.array([np.delete(values, seed).std() for seed in range(6)])
-    low, high = bootstrap.jackknife(values.std(), without)
+    low, high, _ = over_seeds(values.std(), without)
     pseudo = 6 * values.std() - 5 * without
     assert (low + high) / 2 == pytest.approx(values.std())
     assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 5) * stats.sem(pseudo))
@@ -156,4 +165,22 @@ def test_the_jackknife_is_about_the_number_itself_and_as_wide_as_pseudo_values_d
 
 @pytest.mark.parametrize("without", [[], [2.0]])
 def test_one_seed_has_no_interval(without):
-    assert np.isnan(bootstrap.jackknife(2.0, np.array(without))).all()
+    assert np.isnan(over_seeds(2.0, without)).all()
+
+
+def test_a_number_that_no_seed_changes_is_surely_on_its_side_of_zero():
+    values = np.array([1.0, -1.0, 0.0])
+    low, high, below = bootstrap.crossed(values, np.tile(values, (3, 1)), np.empty((0, 3)))
+    assert low.tolist() == high.tolist() == [1, -1, 0]
+    assert below.tolist() == [1, 0, 0.5]
+
+
+def test_variances_over_seeds_and_examples_add_with_satterthwaites_degrees_of_freedom():
+    rng = np.random.default_rng(3)
+    seeds, samples = rng.normal(size=4), rng.normal(0, 0.4, size=bootstrap.KEPT)
+    without = [np.delete(seeds, seed).mean() for seed in range(4)]
+    low, high, _ = bootstrap.crossed(seeds.mean(keepdims=True), np.array(without)[:, None], samples[:, None])
+    first, second = seeds.var(ddof=1) / 4, samples.var(ddof=1)
+    freedom = (first + second) ** 2 / (first**2 / 3 + second**2 / (bootstrap.KEPT - 1))
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(first + second)
+    assert (low[0], high[0]) == pytest.approx((seeds.mean() - half, seeds.mean() + half))

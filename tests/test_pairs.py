@@ -9,6 +9,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from lmdynamics.measures import bootstrap
 from lmdynamics.measures.pairs import CLASSES, FEATURES, LEVELS, MOST_EDGES, Pairs, PairSums
 
 DISTANCE = 4
@@ -77,7 +78,8 @@ def test_means_are_those_of_the_pairs_grouped_by_any_levels(levels):
     found = summed(pairs).means(*levels)
     table = frame(pairs).assign(all=0)
     expected = table.groupby(list(levels) or "all")["values"].agg(["count", "mean"]).reset_index()
-    assert found.columns.tolist() == [*levels, "pairs", "mean", "low", "high"]
+    samples = [f"mean_sample_{n}" for n in range(1, bootstrap.KEPT + 1)]
+    assert found.columns.tolist() == [*levels, "pairs", "mean", "low", "high", *samples]
     assert found["pairs"].sum() == 600
     if levels:
         merged = expected.merge(found, on=list(levels), suffixes=("_expected", ""))
@@ -261,7 +263,7 @@ def test_halves_after_each_other_or_merged_are_the_whole(together):
         (lambda sums: sums.correlations(), "correlation"),
     ):
         ours, theirs = read(found), read(whole)
-        ends = [name for name in ours if name.endswith(("low", "high"))]
+        ends = [name for name in ours if name.endswith(("low", "high")) or "_sample_" in name]
         pd.testing.assert_frame_equal(ours.drop(columns=ends), theirs.drop(columns=ends), rtol=1e-6)
         np.testing.assert_allclose(ours[number], theirs[number], rtol=1e-6)
     ours, theirs = (sums.means("sequential") for sums in (found, whole))

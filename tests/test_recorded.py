@@ -90,7 +90,7 @@ def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
     (scale,) = measured
     assert (scale.treebank, scale.corpus) == ("ewt", "wikitext-2")
     found = recorded.read("chapter_5", "demo", corpus="ewt", articles=150, folder=tmp_path)
-    assert set(found.tables) == set(chapter_5.OF_TEXT)  # made-up languages are the same on any text
+    assert set(found.tables) == {"rules", *chapter_5.OF_TEXT}  # made-up languages are the same on any text
     assert found.tables["strata"]["number"].tolist() == [0.25]
     assert found.about["settings"] == json.loads(json.dumps(asdict(scale)))
 
@@ -100,7 +100,7 @@ def test_a_study_on_the_text_of_its_scale_is_named_by_the_scale_alone(measured, 
     assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-smoke"]
     assert measured == [settings.SMOKE]
     found = recorded.load("chapter_5", settings.SMOKE, tmp_path)
-    assert found.tables.keys() == {"rule", *chapter_5.OF_TEXT}  # without sentences by others
+    assert found.tables.keys() == {"rule", "rules", *chapter_5.OF_TEXT}  # without sentences by others
     assert found.about["command"] == "python -m lmthesis.recorded chapter_5 smoke"
 
 
@@ -187,8 +187,8 @@ def test_a_page_takes_what_is_run_or_what_was_kept_and_what_was_measured_once(me
     run = recorded.results(chapter_5.study, settings.SMOKE, folder=tmp_path)
     assert measured == [settings.SMOKE]
     gold = {f"gold_{name}" for name in (*chapter_5.english.TABLES, "ran")}
-    assert kept.keys() == {"rule", *chapter_5.OF_TEXT} | gold
-    assert run.keys() == kept.keys() | set(chapter_5.LEFT_OUT)
+    assert kept.keys() == {"rule", "rules", *chapter_5.OF_TEXT} | gold
+    assert run.keys() == kept.keys() - {"rules"} | set(chapter_5.LEFT_OUT)
     for tables in (kept, run):
         assert tables["gold_strata"]["articles"].tolist() == [150]
         assert tables["strata"]["articles"].tolist() == [settings.SMOKE.articles]

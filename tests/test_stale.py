@@ -91,7 +91,7 @@ EDITS = [
      "SMOKE = Settings(*(),", of_page("4")),
     ("what a chapter's settings have in common", "lmthesis/scales.py", r"DEMO: dict\[str, Any\] = \{",
      'DEMO: dict[str, Any] = {**{},', {"page 4", "page 6", "page findings"}),
-    ("how a verdict is decided", "lmdynamics/claims.py", r"holds\" if low > 0", 'holds" if low > 0.0', ALL_PAGES),
+    ("how a verdict is decided", "lmdynamics/claims.py", r"< ERROR / len\(cells\)", "<= ERROR / len(cells)", ALL_PAGES),
     ("contextual decomposition", "lmdynamics/observe/decomposition.py", r"alpha=0\.5", "alpha=0.25",
      DECOMPOSING | of_page("5")),
     ("records", "lmthesis/recorded.py", r'float_format="%.6g"', 'float_format="%.7g"', set()),

@@ -1,5 +1,9 @@
-"""All claims of the book, by chapter, found by folder; and their verdicts as a page shows them."""
+"""All claims of the book, by chapter, found by folder; and their verdicts as a page shows them.
 
+`python -m lmthesis.findings` gives every rule of verdict that has no date yet that of today.
+"""
+
+import datetime
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +16,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from lmdynamics import claims
-from lmdynamics.claims import Claims
+from lmdynamics.claims import ERROR, Claims
 from lmthesis import recorded
 from lmthesis.recorded import Tables, Top
 
@@ -52,6 +56,16 @@ def verdict_counts(results: Mapping[str, Tables]) -> pd.DataFrame:
     return claims.verdict_counts(outcomes)
 
 
+def by_chance(results: Mapping[str, Tables]) -> str:
+    """Return how many findings would have a verdict though every margin were 0, as a sentence."""
+    known = chapters()
+    count = sum(len(known[name].verdict_table(tables)) for name, tables in results.items())
+    return (
+        f"Were every margin 0 in truth, chance alone would make at most {ERROR:.1%} of findings hold, and as "
+        f"many not hold: of these {count} findings {count * ERROR:.1f} each."
+    )
+
+
 @dataclass(frozen=True)
 class Chapters:
     """The verdicts on all claims, chapter by chapter, each with what ran."""
@@ -72,22 +86,73 @@ class Chapters:
         return "\n".join(parts)
 
 
+def thresholds(results: Mapping[str, Tables]) -> Styler:
+    """Return verdicts that rest on a threshold of our own, over other values of it, as a page shows them."""
+    known = chapters()
+    rows = []
+    for name, tables in results.items():
+        table = known[name].verdicts_by_threshold(tables)
+        for _, tried in table.groupby(["finding", "meaning"], sort=False):
+            one = tried.iloc[0]
+            rows.append(
+                {
+                    "finding": f"{escape(one['finding'])}<br><small>{name.replace('_', ' ')}</small>",
+                    "threshold": f"{one['value']:g}<br><small>{escape(one['meaning'])}</small>",
+                    "verdict by its value": _runs(tried, one["value"]),
+                }
+            )
+    return _styled(pd.DataFrame(rows))
+
+
+def _runs(tried: pd.DataFrame, value: float) -> str:
+    """Verdicts by ranges of the values that were tried; that of the value itself is strong."""
+    parts = []
+    for _, rows in tried.groupby((tried["verdict"] != tried["verdict"].shift()).cumsum()):
+        first, last = rows["tried"].iloc[0], rows["tried"].iloc[-1]
+        range_ = f"{first:g}" if first == last else f"{first:g} to {last:g}"
+        text = f"{range_}: {rows['verdict'].iloc[0]}"
+        parts.append(f"<strong>{text}</strong>" if (rows["tried"] == value).any() else text)
+    return "<br>".join(parts)
+
+
 def styled(verdict_table: pd.DataFrame) -> Styler:
     """Return a table of verdicts as a page shows it."""
-    rows = [
-        {
-            "finding": f"{escape(row['finding'])}<br><small>{escape(row['source'])}</small>",
-            "verdict": row["verdict"],
-            "margin": _number(row["margin"], row),
-            "95 % interval": f"{_number(row['low'], row)} to {_number(row['high'], row)}"
-            if np.isfinite(row["low"])
-            else "–",
-            "seeds": row["seeds"],
-        }
-        for row in verdict_table.to_dict("records")
-    ]
-    return pd.DataFrame(rows).style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+    return _styled(pd.DataFrame(map(_shown, verdict_table.to_dict("records"))))
+
+
+def _shown(row: Mapping[Any, Any]) -> dict[str, object]:
+    about = f"{row['source']}. {row['rule']}".strip()
+    interval = f"{_number(row['low'], row)} to {_number(row['high'], row)}"
+    return {
+        "finding": f"{escape(row['finding'])}<br><small>{escape(about)}</small>",
+        "verdict": row["verdict"],
+        "positive cells": f"{row['positive']} of {row['cells']}" if row["cells"] else "–",
+        "weakest margin": f"{_number(row['margin'], row)}<br><small>{escape(row['weakest'])}</small>",
+        "95 % interval": interval if np.isfinite(row["low"]) else "–",
+        "seeds": row["seeds"],
+    }
+
+
+def styled_choices(under: pd.DataFrame) -> Styler:
+    """Return verdicts by choice, of `Claims.verdicts_under`, as a page shows them."""
+    return under.style.format(escape="html").set_table_attributes('class="dataframe findings compact"')
+
+
+def _styled(table: pd.DataFrame) -> Styler:
+    """Of cells that are HTML already."""
+    return table.style.hide(axis="index").set_table_attributes('class="dataframe findings"')
 
 
 def _number(number: float, row: Mapping[Any, Any]) -> str:
     return claims.rounded(number, [row["margin"], row["low"], row["high"]]) if np.isfinite(number) else "–"
+
+
+def main() -> None:
+    """Give rules without a date that of today."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    for name, of_chapter in chapters().items():
+        print(f"{name}: {of_chapter.register(today)} new rules")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,8 @@
 """Results that were measured once and are kept: small tables beside what they were measured with.
 
 A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
-and the seconds of the call that wrote it, in which jobs done before cost nothing. It is named
+and the seconds of the call that wrote it, in which jobs done before cost nothing. Its table `rules` holds the
+rules of verdict as they were then. It is named
 `<chapter>-<scale>`; where the scale was given another text to read, its name follows, such as in
 `chapter_5-demo-ewt-150-articles`, and tables that do not depend on the text are left out. It is written only
 by the code that measured it: `python -m lmthesis.recorded chapter_4 desktop` trains and measures what is
@@ -149,6 +150,7 @@ def record(
     module = _module(chapter, "study")
     begun, code = time.monotonic(), code_fingerprint(module.study)
     tables: Mapping[str, pd.DataFrame] = module.study(scale)
+    rules = _module(chapter, "claims").CLAIMS.rule_table()
     of_text = getattr(module, "OF_TEXT", ()) if corpus or articles else ()
     about = {
         "chapter": chapter,
@@ -166,6 +168,7 @@ def record(
     for name in of_text or tables:
         if name not in module.LEFT_OUT:
             tables[name].to_csv(whole / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    rules.to_csv(whole / "rules.csv", index=False, lineterminator="\n")
     (whole / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(home, ignore_errors=True)
     whole.rename(home)

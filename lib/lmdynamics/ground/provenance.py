@@ -84,7 +84,9 @@ def tracked_packages() -> tuple[str, ...]:
     return tuple(_FOLDERS)
 
 
-def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) -> str:
+def code_fingerprint(
+    *code: Callable[..., Any] | str, as_imported: bool = True, without: Iterable[Callable[..., Any]] = ()
+) -> str:
     """Return the fingerprint of some code and of every definition that it reaches.
 
     Parameters
@@ -95,6 +97,8 @@ def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) 
     as_imported
         Whether code counts as this process imported it; False for the files as they are, which a process that
         begins now imports.
+    without
+        Functions or classes that do not count, nor what is reached through them alone.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def code_fingerprint(*code: Callable[..., Any] | str, as_imported: bool = True) 
     ValueError
         If there is no such module, or a function is not defined at the top level of one.
     """
-    return _digest(reached(*code, as_imported=as_imported), _reader(as_imported))
+    return _digest(reached(*code, as_imported=as_imported, without=without), _reader(as_imported))
 
 
 def text_fingerprint(source: str) -> str:
@@ -134,7 +138,9 @@ def text_reaches(source: str) -> set[Definition]:
     return _closure(_Code("", source, is_package=False).all_references(), _reader(as_imported=False))
 
 
-def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[Definition]:
+def reached(
+    *code: Callable[..., Any] | str, as_imported: bool = True, without: Iterable[Callable[..., Any]] = ()
+) -> set[Definition]:
     """Return every definition that some code reaches, itself included. Arguments as of `code_fingerprint`."""
     definitions = [_definition(each) for each in code]
     for module, name in definitions:
@@ -143,7 +149,7 @@ def reached(*code: Callable[..., Any] | str, as_imported: bool = True) -> set[De
                 f"need a function at the top level of {module}, got {name!r}, which is not "
                 "defined; define it there, by a statement"
             )
-    return _closure(definitions, _reader(as_imported))
+    return _closure(definitions, _reader(as_imported), without={_definition(each) for each in without})
 
 
 def require_code(fingerprint: str, function: Callable[..., Any]) -> None:
@@ -228,10 +234,12 @@ def _digest(definitions: Iterable[Definition], read: _Reader) -> str:
     return digest.hexdigest()[:16]
 
 
-def _closure(definitions: Iterable[Definition], read: _Reader) -> set[Definition]:
-    """Return some definitions and all definitions that they reach."""
+def _closure(
+    definitions: Iterable[Definition], read: _Reader, *, without: Iterable[Definition] = ()
+) -> set[Definition]:
+    """Return some definitions and all definitions that they reach, but for some."""
     closure: set[Definition] = set()
-    seen: set[Definition] = set()
+    seen = set(without)
     queue = list(definitions)
     while queue:
         definition = queue.pop()

@@ -14,6 +14,10 @@ from scipy import stats
 
 SAMPLES = 200
 """Number of bootstrap samples."""
+KEPT = 20
+"""Number of them over which a table keeps its numbers, for intervals of what is computed of these."""
+SAMPLE_COLUMN = r"(.+)_sample_(\d+)"
+"""Name of a column that holds another over a sample."""
 
 
 def weights(count: int, random: np.random.Generator) -> Float[np.ndarray, "rows {count}"]:
@@ -72,20 +76,72 @@ def half_interval(values: Float[np.ndarray, " seeds"]) -> float:
     return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
 
 
-def jackknife(value: float, without: Float[np.ndarray, " seeds"]) -> tuple[float, float]:
-    """Ends of the 95 % interval over seeds of a number; NaN for fewer than two seeds.
+def sample_columns(name: str, values: Float[np.ndarray, "rows *axes"]) -> dict[str, np.ndarray | np.floating]:
+    """A number over each of the first `KEPT` samples, to stand beside it in a table.
 
     Parameters
     ----------
-    value
-        Computed of all seeds.
+    name
+        Of the number's column.
+    values
+        The numbers of the data themselves, and below them those of each sample.
+
+    Returns
+    -------
+    dict[str, numpy.ndarray or float]
+        Columns `<name>_sample_<n>`, to four significant digits.
+    """
+    kept = values[1 : 1 + KEPT]
+    with np.errstate(divide="ignore"):
+        digits = np.nan_to_num(3 - np.floor(np.log10(np.abs(kept))), posinf=0)
+    short = np.rint(kept * 10**digits) / 10**digits
+    return {f"{name}_sample_{n}": each for n, each in enumerate(short, start=1)}
+
+
+def crossed(
+    values: Float[np.ndarray, " cells"],
+    without: Float[np.ndarray, "seeds cells"],
+    samples: Float[np.ndarray, "samples cells"],
+) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+    """Ends of the 95 % intervals of numbers over seeds, and over examples, and how surely each is below 0.
+
+    Parameters
+    ----------
+    values
+        Computed of all seeds and examples.
     without
-        Computed without each seed in turn.
+        Computed without each seed in turn; none where there are fewer than two.
+    samples
+        Computed of samples of the examples; may be none, and intervals are over seeds alone then.
+
+    Returns
+    -------
+    low, high : numpy.ndarray
+        Ends of the intervals; NaN for fewer than two seeds or where one number is missing.
+    below : numpy.ndarray
+        Probability, in [0, 1], of a number so low or lower where the truth is 0.
 
     References
     ----------
-    Tukey 1958: Student's t of the pseudo-values.
+    Tukey 1958: Student's t of the pseudo-values of the jackknife. Satterthwaite 1946: its degrees of freedom
+    where variances are added. What seeds and examples do together counts in both variances, so that intervals
+    are, if anything, too wide.
     """
     seeds = len(without)
-    half = half_interval(seeds * value - (seeds - 1) * without)
-    return value - half, value + half
+    if seeds < 2:
+        return (np.full(len(values), np.nan),) * 3
+    pseudo_values = seeds * values - (seeds - 1) * without
+    variances = pseudo_values.var(axis=0, ddof=1) / seeds
+    freedom: float | Float[np.ndarray, " cells"] = seeds - 1
+    if len(samples) > 1:
+        of_examples = samples.var(axis=0, ddof=1)
+        with np.errstate(invalid="ignore"):
+            parts = variances**2 / freedom + of_examples**2 / (len(samples) - 1)
+            freedom = np.where(parts > 0, (variances + of_examples) ** 2 / parts, freedom)
+        variances = variances + of_examples
+    errors = np.sqrt(variances)
+    half = stats.t.ppf(0.975, freedom) * errors
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(values == 0, 0.0, values / errors)
+    below = np.where(np.isfinite(variances), stats.t.cdf(ratio, freedom), np.nan)
+    return values - half, values + half, below

@@ -152,7 +152,8 @@ class PairSums:
         -------
         pandas.DataFrame
             One row per stratum that has pairs: the levels, the number of `pairs`, their `mean`, and `low` and
-            `high`, the ends of its 95 % interval over bootstrap samples of sentences.
+            `high`, the ends of its 95 % interval over bootstrap samples of sentences; also over some samples,
+            see `bootstrap.sample_columns`.
 
         Raises
         ------
@@ -174,7 +175,8 @@ class PairSums:
         for level in kept:
             table[level] = table[level].map(CLASSES.__getitem__) if level == "classes" else table[level] + 1
         low, high = bootstrap.interval(means)
-        return table.assign(pairs=counts[0].astype(int), mean=means[0], low=low, high=high)
+        table = table.assign(pairs=counts[0].astype(int), mean=means[0], low=low, high=high)
+        return table.assign(**bootstrap.sample_columns("mean", means))
 
     def coefficients(self, *features: str) -> pd.DataFrame:
         """Least squares of the value on some of `FEATURES` and a constant of its own for each distance.
@@ -182,7 +184,8 @@ class PairSums:
         Returns
         -------
         pandas.DataFrame
-            One row per feature: `coefficient`, in units of the value per unit of the feature, `low`, `high`.
+            One row per feature: `coefficient`, in units of the value per unit of the feature, `low`, `high`;
+            also over some samples.
         """
         chosen = [self._place(feature) for feature in features]
         present = np.flatnonzero(np.diagonal(self._products[0])[: self.distance])
@@ -191,7 +194,8 @@ class PairSums:
         with_value = self._products[:, columns, -1]
         samples = bootstrap.least_squares(squares, with_value)[:, len(present) :]
         low, high = bootstrap.interval(samples)
-        return pd.DataFrame({"feature": features, "coefficient": samples[0], "low": low, "high": high})
+        table = pd.DataFrame({"feature": features, "coefficient": samples[0], "low": low, "high": high})
+        return table.assign(**bootstrap.sample_columns("coefficient", samples))
 
     def correlations(self) -> pd.DataFrame:
         """Pearson correlation of the value with each of `FEATURES`, alone and within sequential distances.
@@ -201,7 +205,7 @@ class PairSums:
         pandas.DataFrame
             One row per feature: `correlation`, `low`, `high` over all pairs, and `within`, `within_low`,
             `within_high` of what is left of feature and value after taking off their means at each
-            sequential distance; NaN where nothing varies.
+            sequential distance; NaN where nothing varies. Both also over some samples.
         """
         counts = np.diagonal(self._products, axis1=1, axis2=2)[:, : self.distance]
         sums = self._products[:, : self.distance]
@@ -211,13 +215,15 @@ class PairSums:
         for feature in FEATURES:
             at = self._place(feature)
             row: dict[str, object] = {"feature": feature}
+            over_samples: dict[str, object] = {}
             for name, low_high, (count, sums_of) in (
                 ("correlation", ("low", "high"), for_all),
                 ("within", ("within_low", "within_high"), (counts, sums)),
             ):
                 samples = self._correlation(at, count, sums_of)
                 row |= {name: samples[0], **dict(zip(low_high, bootstrap.interval(samples), strict=True))}
-            rows.append(row)
+                over_samples |= bootstrap.sample_columns(name, samples)
+            rows.append(row | over_samples)
         return pd.DataFrame(rows)
 
     def _correlation(

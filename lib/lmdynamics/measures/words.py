@@ -124,9 +124,10 @@ def correlations(
     Returns
     -------
     pandas.DataFrame
-        One row per column: `column`, number of `words`, `correlation` in [-1, 1], and `low` and `high`, the
-        ends of its 95 % interval over bootstrap samples of words. For Spearman's, ranks are those among all
-        words in every sample.
+        One row per column: `column`, number of `words`, their `mean`, `correlation` in [-1, 1], and `low` and
+        `high`, the ends of its 95 % interval over bootstrap samples of words; mean and correlation also over
+        some samples, see `bootstrap.sample_columns`. For Spearman's, ranks are those among all words in every
+        sample. A word counts as often in a sample for every call with as many words and the same seed.
 
     Raises
     ------
@@ -140,6 +141,8 @@ def correlations(
     for column, name in enumerate(columns):
         _check_varies(name, values[known[:, column], column], y[known[:, column]])
     x, y = np.where(known, values, np.nan), np.where(known, y[:, None], np.nan)
+    means = np.nanmean(x, axis=0)
+    deviations = np.nan_to_num(x - means)
     if how == "spearman":
         x, y = (stats.rankdata(each, axis=0, nan_policy="omit") for each in (x, y))
     # about the mean, where rounding costs least
@@ -147,11 +150,21 @@ def correlations(
     weights = bootstrap.weights(len(x), np.random.default_rng(seed))
     count, x1, y1, xx, yy, xy = (weights @ each for each in (known.astype(float), x, y, x * x, y * y, x * y))
     count = np.maximum(count, 1)
+    sample_means = means + weights @ deviations / count
     spreads = xx - x1 * x1 / count, yy - y1 * y1 / count
     samples = bootstrap.correlation(xy - x1 * y1 / count, spreads, (xx, yy))
     low, high = bootstrap.interval(samples)
     return pd.DataFrame(
-        {"column": columns, "words": known.sum(0), "correlation": samples[0], "low": low, "high": high}
+        {
+            "column": columns,
+            "words": known.sum(0),
+            "mean": means,
+            "correlation": samples[0],
+            "low": low,
+            "high": high,
+            **bootstrap.sample_columns("correlation", samples),
+            **bootstrap.sample_columns("mean", sample_means),
+        }
     )
 
 
@@ -184,7 +197,8 @@ def coefficients(
     -------
     pandas.DataFrame
         One row per feature: `coefficient`, in units of the value per unit of the feature, and `low` and
-        `high`, the ends of its 95 % interval over bootstrap samples of words.
+        `high`, the ends of its 95 % interval over bootstrap samples of words; also over some samples, see
+        `bootstrap.sample_columns`.
 
     Raises
     ------
@@ -195,12 +209,20 @@ def coefficients(
     columns = np.column_stack([np.ones(known.sum()), *(each[known] for each in features.values())])
     if len(columns) <= columns.shape[1]:
         raise ValueError(f"{columns.shape[1]} coefficients need more words, got {len(columns)}")
-    weights = bootstrap.weights(len(columns), np.random.default_rng(seed))
+    weights = bootstrap.weights(len(values), np.random.default_rng(seed))[:, known]
     squares = np.einsum("rw,wi,wj->rij", weights, columns, columns, optimize=True)
     with_value = weights @ (columns * values[known, None])
     samples = bootstrap.least_squares(squares, with_value)[:, 1:]
     low, high = bootstrap.interval(samples)
-    return pd.DataFrame({"feature": list(features), "coefficient": samples[0], "low": low, "high": high})
+    return pd.DataFrame(
+        {
+            "feature": list(features),
+            "coefficient": samples[0],
+            "low": low,
+            "high": high,
+            **bootstrap.sample_columns("coefficient", samples),
+        }
+    )
 
 
 def occurrences(ids: Int[np.ndarray, " tokens"], *, seed: int | None = None) -> Int64[np.ndarray, " tokens"]:

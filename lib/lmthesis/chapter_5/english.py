@@ -148,7 +148,8 @@ def tables(models: LanguageModels, sentences: Sentences) -> dict[str, pd.DataFra
     -------
     dict[str, pandas.DataFrame]
         Rows of all begin with `seed`, `epoch`, and the convention of the decomposition, `bias` and
-        `interactions`; every convention after the last epoch, the thesis's after each.
+        `interactions`; every convention after the last epoch, the thesis's after each. What has an interval
+        over sentences is there over some samples of them too, see `bootstrap.sample_columns`.
 
         `strata`: `sequential` and `syntactic` distance, `classes` of the two words (of `pairs.CLASSES`), the
         number of `pairs`, `mean` interdependence and its interval over sentences, `low` and `high`.
@@ -306,7 +307,7 @@ def attachment(sentences: Sentences, values: Float[np.ndarray, "distance tokens"
     pandas.DataFrame
         One row for each kind of `weights` (interdependence; that less its mean at the same sequential
         distance; nearest neighbours first; random): the share of edges `found`, and its 95 % interval over
-        bootstrap samples of sentences, `low` and `high`.
+        bootstrap samples of sentences, `low` and `high`; also over some samples.
     """
     word, offsets = sentences.is_word, sentences.offsets
     gap, left = np.nonzero(np.isfinite(values))
@@ -333,6 +334,8 @@ def attachment(sentences: Sentences, values: Float[np.ndarray, "distance tokens"
         tree = csgraph.minimum_spanning_tree(graph.tocsr()).tocoo()
         right_ones = (above[tree.row] == tree.col) | (above[tree.col] == tree.row)
         hits = np.bincount(of_token[tree.row[right_ones]], minlength=len(edges))
-        low, high = bootstrap.interval(samples @ hits / np.maximum(samples @ edges, 1))
-        rows.append({"weights": name, "found": hits.sum() / edges.sum(), "low": low, "high": high})
+        shares = samples @ hits / np.maximum(samples @ edges, 1)
+        low, high = bootstrap.interval(shares)
+        row = {"weights": name, "found": hits.sum() / edges.sum(), "low": low, "high": high}
+        rows.append(row | bootstrap.sample_columns("found", shares))
     return pd.DataFrame(rows)

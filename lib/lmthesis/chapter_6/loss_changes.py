@@ -196,16 +196,21 @@ def _beside_gradients(loss_change: pd.DataFrame, by_word: pd.DataFrame) -> pd.Da
 def _correlations(points: pd.DataFrame, among: str) -> pd.DataFrame:
     """Correlation of loss change with gradients over words or units, for each seed, epoch and layer."""
     parts = []
+    size = int(points["word"].max()) + 1 if among == "words" and len(points) else 0
     for (seed, epoch, layer), rows in points.groupby(["seed", "epoch", "layer"]):
+        if among == "words":  # each at its place, so that samples are of the same words for all models
+            rows = rows.set_index("word").reindex(range(size))
         for how in get_args(Correlation):
-            if len(rows) > 2:
+            if rows["gradient"].notna().sum() > 2:
                 table = words.correlations(
                     rows[["loss_change"]].to_numpy(float),
                     rows["gradient"].to_numpy(float),
                     ["loss change"],
                     how=how,
-                )
+                ).drop(columns="column")
+                table = table.loc[:, ~table.columns.str.startswith("mean")]
                 about = {"seed": seed, "epoch": epoch, "layer": layer, "among": among, "how": how}
                 parts.append(table.assign(**about).rename(columns={"words": "number"}))
-    columns = ["seed", "epoch", "layer", "among", "how", "number", "correlation", "low", "high"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    keys = ["seed", "epoch", "layer", "among", "how", "number", "correlation", "low", "high"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=keys)
+    return table[[*keys, *table.columns.drop(keys)]]

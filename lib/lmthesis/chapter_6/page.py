@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lmdynamics.claims import Claims
 from lmdynamics.observe.allocation import METHODS
 from lmthesis.chapter_6.claims import CLAIMS
 from lmthesis.chapter_6.words import MAIN, SIDES, frequent
@@ -197,7 +196,5 @@ def under_sparsities(rho: pd.DataFrame) -> pd.DataFrame:
         rows = rho[(rho["how"] == how) & rho["measure"].isin([measure, "taxicab"])]
         own = rows.assign(how="pearson", measure=rows["measure"].replace({measure: "chi"}))
         choices[how, measure.replace("_", " ")] = {"rho": own}
-    about_sparsity = Claims(
-        {name: claim for name, claim in CLAIMS.items() if name != "not_by_size"}
-    )  # asks for no sparsity
-    return about_sparsity.verdicts_under(choices).rename_axis(columns=["correlation", "sparsity"])
+    names = [name for name in CLAIMS if name != "not_by_size"]  # which asks for no sparsity
+    return CLAIMS.verdicts_under(choices, *names).rename_axis(columns=["correlation", "sparsity"])

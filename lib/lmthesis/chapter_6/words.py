@@ -187,6 +187,9 @@ def tables(sparse: SparseModels) -> dict[str, pd.DataFrame]:
         `noise`: the `correlation` of χ of the gradient at the top layer with target frequency, over `words`
         with `least` tokens or more, each with all its `tokens` or with just as many as `least`.
         `undefined`: the `number` of zero vectors by `layer` and `kind`.
+
+        What has an interval over words is there over some samples of them too, and so are means of matched
+        groups: see `bootstrap.sample_columns`. A sample is of the same words in all tables.
     """
     last = sparse.models.epochs
     jobs = [
@@ -338,21 +341,22 @@ def _rho(sums: WordSums, side: str, text: MeasuredText, run: Run) -> pd.DataFram
             for n, column in enumerate(sums.columns)
             if not column.startswith("later/") and (group == "all" or column.startswith(top))
         ]
+        own = np.where(chosen[:, None], means[:, columns], np.nan)
         for how in get_args(Correlation):
-            own = means[chosen][:, columns]
-            rows = _correlations(own, text.frequency[chosen], [sums.columns[n] for n in columns], how)
+            rows = _correlations(own, text.frequency, [sums.columns[n] for n in columns], how)
+            if how != "pearson" or "matched" not in group:  # means are compared there alone
+                rows = rows.loc[:, ~rows.columns.str.startswith("mean_sample")]
             parts.append(rows.assign(side=side, group=group, how=how))
     table = pd.concat(parts, ignore_index=True)
     table[["kind", "layer", "measure"]] = table.pop("column").str.split("/", expand=True).to_numpy()
-    return table[
-        ["side", "layer", "kind", "measure", "group", "how", "words", "mean", "correlation", "low", "high"]
-    ]
+    place = ["side", "layer", "kind", "measure", "group", "how"]
+    return table[[*place, *table.columns.drop(place)]]
 
 
 def _correlations(
     means: np.ndarray, frequency: np.ndarray, columns: Sequence[str], how: Correlation
 ) -> pd.DataFrame:
-    """Correlations of the columns that vary over three words or more."""
+    """Correlations of the columns that vary over three words or more; a word counts where it is not NaN."""
     finite = np.isfinite(means)
     kept = [
         n
@@ -361,20 +365,22 @@ def _correlations(
     ]
     if not kept:
         return pd.DataFrame(columns=["column", "words", "mean", "correlation", "low", "high"])
-    table = words.correlations(means[:, kept], frequency, [columns[n] for n in kept], how=how)
-    return table.assign(mean=np.nanmean(means[:, kept], axis=0))
+    return words.correlations(means[:, kept], frequency, [columns[n] for n in kept], how=how)
 
 
 def _class_effects(sums: WordSums, text: MeasuredText, run: Run) -> pd.DataFrame:
     values = sums.means()[:, sums.columns.index(_column("gradient", top_layer(run), "chi"))]
     chosen = np.isin(text.classes, (0, 1)) & np.isfinite(values)
-    closed = (text.classes == CLASSES.index("closed"))[chosen]
-    half_octave = np.floor(2 * np.log2(text.frequency[chosen])).astype(int)
-    bins = {f"frequency {each}": (half_octave == each).astype(float) for each in np.unique(half_octave)}
-    shared = np.intersect1d(half_octave[closed], half_octave[~closed])
-    if not len(shared) or len(closed) < len(bins) + 3:
+    closed = text.classes == CLASSES.index("closed")
+    half_octave = np.floor(2 * np.log2(np.maximum(text.frequency, 1))).astype(int)
+    bins = {
+        f"frequency {each}": (half_octave == each).astype(float) for each in np.unique(half_octave[chosen])
+    }
+    shared = np.intersect1d(half_octave[chosen & closed], half_octave[chosen & ~closed])
+    if not len(shared) or chosen.sum() < len(bins) + 3:
         return pd.DataFrame(columns=["feature", "coefficient", "low", "high"])
-    table = words.coefficients(values[chosen], {"closed class": closed.astype(float), **bins})
+    features = {"closed class": closed.astype(float), **bins}
+    table = words.coefficients(np.where(chosen, values, np.nan), features)
     return table[table["feature"] == "closed class"]
 
 
@@ -424,10 +430,13 @@ def _noise_table(noise: dict[int, WordSums], whole: WordSums, text: MeasuredText
         chosen = text.groups["all"] & (counts >= least)
         for tokens, means in (("all", whole.means()[:, at]), ("as many", few.means()[:, 0])):
             for how in get_args(Correlation):
-                rows = _correlations(means[chosen, None], text.frequency[chosen], ["chi"], how)
-                parts.append(rows.drop(columns="column").assign(least=least, tokens=tokens, how=how))
+                own = np.where(chosen, means, np.nan)[:, None]
+                rows = _correlations(own, text.frequency, ["chi"], how)
+                rows = rows.loc[:, ~rows.columns.str.startswith(("column", "mean"))]
+                parts.append(rows.assign(least=least, tokens=tokens, how=how))
     table = pd.concat(parts, ignore_index=True)
-    return table[["least", "tokens", "how", "words", "correlation", "low", "high"]]
+    place = ["least", "tokens", "how"]
+    return table[[*place, *table.columns.drop(place)]]
 
 
 def frequent(words: pd.DataFrame) -> pd.DataFrame:
