@@ -2,9 +2,13 @@
 
 Nothing here trains, saves or shows. One colour per layer through the whole book; one thin line per seed under
 the thick line of their mean. Interactive figures are plotly's, which the book and JupyterLab draw alike.
+Texts from elsewhere, such as words of a corpus, are drawn as they are written: `literal` makes them ready for
+Matplotlib, `literal_html` for plotly.
 """
 
 from collections.abc import Mapping
+from functools import cache
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +20,7 @@ with extra("plots"):
     import matplotlib as mpl
     import plotly.graph_objects as go
     from cycler import cycler
+    from matplotlib import font_manager
     from matplotlib.axes import Axes
     from matplotlib.ticker import MaxNLocator
 
@@ -71,6 +76,48 @@ def use_style() -> None:
             "svg.hashsalt": "lmdynamics",
         }
     )
+
+
+def literal(text: str, *, longest: int | None = None) -> str:
+    """A text for a label, tick, legend or annotation of Matplotlib, which then draws it as it is written.
+
+    Otherwise two `$` enclose mathematics, a `_` at the beginning keeps a label out of legends, and characters
+    that the font lacks warn. These become □.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    longest
+        Characters to draw; what is longer is cut off and ends in an ellipsis. None for all.
+    """
+    families = [font_manager.FontProperties(family=[name]) for name in mpl.rcParams["font.family"]]
+    known = frozenset().union(*(_characters(font_manager.findfont(family)) for family in families))
+    drawn = "".join(char if char in known else "□" for char in shortened(text, longest))
+    before = "\u200b" if drawn.startswith("_") else ""  # a space of no width
+    return before + drawn.replace("$", r"\$")
+
+
+def literal_html(text: str, *, longest: int | None = None) -> str:
+    """A text for a figure of plotly, which then draws it as it is written: neither markup nor mathematics.
+
+    Parameters
+    ----------
+    text, longest
+        As for `literal`.
+    """
+    return escape(shortened(text, longest), quote=False).replace("$", "&#36;")
+
+
+def shortened(text: str, longest: int | None) -> str:
+    """The text, or where it is longer its beginning with an ellipsis."""
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+@cache
+def _characters(font: str) -> frozenset[str]:
+    """Those that a font has, by its path."""
+    return frozenset(map(chr, font_manager.get_font(font).get_charmap()))
 
 
 def seeds(
@@ -152,12 +199,12 @@ def over_epochs(
     for group, colour in colours.items():
         rows = table[table[by] == group]
         if line == "-":
-            seeds(rows, ax, x="epoch", y=y, colour=colour, label=group, width=2.2, marker="o")
+            seeds(rows, ax, x="epoch", y=y, colour=colour, label=literal(group), width=2.2, marker="o")
             continue
         lines = rows.pivot_table(index="epoch", columns="seed", values=y)
         if not lines.empty:
             ax.plot(lines.index, lines.mean(axis=1), color=colour, linewidth=1.2, linestyle=line)
-    ax.set(xlabel="epoch", ylabel=MEASURES.get(y, y))
+    ax.set(xlabel="epoch", ylabel=literal(MEASURES.get(y, y)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if legend and line == "-" and len(colours) > 1:
         ax.legend()

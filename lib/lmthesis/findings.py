@@ -133,11 +133,6 @@ def _shown(row: Mapping[Any, Any]) -> dict[str, object]:
     }
 
 
-def styled_choices(under: pd.DataFrame) -> Styler:
-    """Return verdicts by choice, of `Claims.verdicts_under`, as a page shows them."""
-    return under.style.format(escape="html").set_table_attributes('class="dataframe findings compact"')
-
-
 def _styled(table: pd.DataFrame) -> Styler:
     """Of cells that are HTML already."""
     return table.style.hide(axis="index").set_table_attributes('class="dataframe findings"')

@@ -115,7 +115,7 @@ class Top:
         how = {"run": "Run for this page", "recorded": "Recorded results"}[self.source]
         said = (
             f"<strong>{how}.</strong> Scale <em>{escape(str(row['scale']))}</em>: each language model read "
-            f"{row['tokens_read']:,} tokens; seeds {escape(str(row['seeds']))}; {row['date']}."
+            f"{row['tokens_read']:,} tokens; seeds {escape(str(row['seeds']))}; {escape(str(row['date']))}."
         )
         return f'<div class="ran {self.source}"><p>{said}</p></div>'
 

@@ -19,6 +19,8 @@ from lmthesis.chapter_5.drawings import RULE, SCAFFOLD
 
 CLASSES = {"open": "#0072b2", "closed": "#d55e00", "mixed": "#7f7f7f"}
 """Colour of each pair of word classes."""
+LONGEST_WORD, LONGEST_SENTENCE = 24, 60
+"""Characters of a word on an axis, and of a sentence in a menu."""
 PARTS = {"plain": "#e8e8e8", "phrase": "#a9d5bd", "scaffold": SCAFFOLD, "rule": RULE}
 """Colour of what a symbol of a made-up language is part of."""
 
@@ -183,6 +185,7 @@ def sentence_explorer(table: pd.DataFrame | None) -> go.Figure:
     for sentence in chosen:
         words, heads, grid = _sentence(table[table["sentence"] == sentence])
         count = len(words)
+        shown_words = [plots.literal_html(word) for word in words]
         joined = [
             [
                 "<br>joined by an edge" if heads[one] == other or heads[other] == one else ""
@@ -198,7 +201,7 @@ def sentence_explorer(table: pd.DataFrame | None) -> go.Figure:
         figure.add_heatmap(
             z=grid.round(4),
             customdata=joined,
-            text=[[f"{one} … {other}" for other in words] for one in words],
+            text=[[f"{one} … {other}" for other in shown_words] for one in shown_words],
             colorscale="Viridis",
             colorbar={"title": "DI", "len": 0.65, "y": 0.3, "thickness": 12},
             hovertemplate="<b>%{text}</b><br>interdependence %{z:.3f}%{customdata}<extra></extra>",
@@ -214,12 +217,12 @@ def sentence_explorer(table: pd.DataFrame | None) -> go.Figure:
             "yaxis2.range": [count - 0.5, -0.5],
         }
         for axis in ("xaxis2", "yaxis2"):
-            layout |= {f"{axis}.tickvals": list(range(count)), f"{axis}.ticktext": words}
+            ticks = [plots.literal_html(word, longest=LONGEST_WORD) for word in words]
+            layout |= {f"{axis}.tickvals": list(range(count)), f"{axis}.ticktext": ticks}
         shown = [other == sentence for other in chosen for _ in range(2)]
-        label = " ".join(words)
         menu.append(
             {
-                "label": label if len(label) <= 60 else label[:57] + "…",
+                "label": plots.literal_html(" ".join(words), longest=LONGEST_SENTENCE),
                 "method": "update",
                 "args": [{"visible": shown}, layout],
             }
@@ -256,8 +259,9 @@ def sentence(table: pd.DataFrame | None, axes: Iterable[Axes]) -> list[Axes]:
         [np.nan if at is None else at for at in x], [np.nan if at is None else at for at in y], color="0.3"
     )
     image = below.imshow(grid, cmap="viridis", aspect="auto")
-    below.set_xticks(range(len(words)), words, rotation=60, ha="right")
-    below.set_yticks(range(len(words)), words)
+    ticks = [plots.literal(word, longest=LONGEST_WORD) for word in words]
+    below.set_xticks(range(len(words)), ticks, rotation=60, ha="right")
+    below.set_yticks(range(len(words)), ticks)
     below.grid(visible=False)
     label = plots.MEASURES["interdependence"]
     below.figure.colorbar(image, ax=below, label=label, location="bottom", shrink=0.6)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lmdynamics.observe.decomposition import Convention
 from lmthesis.chapter_5.claims import CLAIMS, of_common_epochs, under
+from lmthesis.html import Paragraph
 from lmthesis.recorded import Tables
 
 
@@ -34,9 +35,7 @@ def features(correlations: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     ):
         ends = f"{prefix}low", f"{prefix}high"
         means = table.groupby("feature", sort=False)[[value, *ends]].mean()
-        text = [
-            f"{mean:+.4f}<br><small>{low:+.4f} to {high:+.4f}</small>" for mean, low, high in means.to_numpy()
-        ]
+        text = [f"{mean:+.4f} ({low:+.4f} to {high:+.4f})" for mean, low, high in means.to_numpy()]
         columns[name] = pd.Series(text, index=means.index)
     whole = pd.DataFrame(columns).reindex(list(columns["correlation"].index)).fillna("–")
     return whole.rename_axis("feature").reset_index()
@@ -89,9 +88,7 @@ def edges(attachment: pd.DataFrame) -> pd.DataFrame:
     for name, epoch in (("after training", attachment["epoch"].max()), ("untrained", 0)):
         rows = attachment[attachment["epoch"] == epoch]
         means = rows.groupby("weights", sort=False)[["found", "low", "high"]].mean()
-        columns[name] = [
-            f"{share:.1%}<br><small>{low:.1%} to {high:.1%}</small>" for share, low, high in means.to_numpy()
-        ]
+        columns[name] = [f"{share:.1%} ({low:.1%} to {high:.1%})" for share, low, high in means.to_numpy()]
     return pd.DataFrame(columns)
 
 
@@ -100,7 +97,7 @@ def gold(tables: Mapping[str, pd.DataFrame]) -> Tables:
     return {name.removeprefix("gold_"): table for name, table in tables.items() if name.startswith("gold_")}
 
 
-def measured_as(gold_ran: pd.DataFrame) -> str:
+def measured_as(gold_ran: pd.DataFrame) -> Paragraph:
     """Say in a sentence how gold trees were measured, and how to measure them again.
 
     Parameters
@@ -111,11 +108,12 @@ def measured_as(gold_ran: pd.DataFrame) -> str:
     (row,) = gold_ran.to_dict("records")
     articles = "all of it" if pd.isna(row["articles"]) else f"its first {row['articles']:.0f} articles"
     tokens = "all" if pd.isna(row["tokens"]) else f"{row['tokens']:,.0f}"
-    return (
+    said = (
         f"Models of {row['text']}, {articles}, {row['epochs']} epochs, seeds {row['seeds']}; measured on "
         f"{tokens} tokens of {row['treebank']}, {row['date']}, with torch {row['torch']} on "
-        f"{row['machine']}. Again: `{row['command']}`."
+        f"{row['machine']}. Again:"
     )
+    return Paragraph(said, row["command"])
 
 
 def under_conventions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -91,12 +91,13 @@ def heat_map_explorer(table: pd.DataFrame | None) -> go.Figure:
     if table is None:
         return plots.needs_a_run()
     grid, order = _grid(table)
+    known = order.assign(text=order["text"].map(plots.literal_html))
     figure = go.Figure(
         go.Heatmap(
             z=grid.to_numpy().round(4),
             x=grid.columns,
             y=list(range(1, len(grid) + 1)),
-            customdata=np.repeat(order.to_numpy(object)[:, None, :], grid.shape[1], axis=1),
+            customdata=np.repeat(known.to_numpy(object)[:, None, :], grid.shape[1], axis=1),
             colorscale="Viridis",
             colorbar={"title": "χ", "thickness": 12},
             hovertemplate="<b>%{customdata[0]}</b> (%{customdata[1]:,} tokens), epoch %{x}<br>"
@@ -148,7 +149,7 @@ def by_frequency_explorer(table: pd.DataFrame | None) -> go.Figure:
         figure.add_scatter(
             x=rows["frequency"],
             y=rows["value"].round(4),
-            text=rows["text"],
+            text=rows["text"].map(plots.literal_html),
             mode="markers",
             marker={"color": colour, "size": 5, "opacity": 0.65},
             name=name,
