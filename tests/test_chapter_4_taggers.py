@@ -218,6 +218,10 @@ def test_costs_add_up_to_the_whole(trained, tables):
     assert table["share"].sum() == pytest.approx(1)
     assert (table["seconds"] > 0).all()
     seconds = table.set_index("work")["seconds"]
+    assert [name for name in seconds.index if name.startswith("measuring")] == [
+        "measuring: SVCCA similarity",
+        "measuring: SVCCA, singular values; PWCCA; linear CKA; RSA",
+    ]
     assert seconds["training taggers"] == pytest.approx(
         sum(sum(epoch.seconds for epoch in run.epochs) for run in trained.runs.values())
     )

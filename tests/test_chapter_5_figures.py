@@ -78,6 +78,8 @@ def closed():
 def test_strata_of_too_few_pairs_are_not_drawn_and_each_distance_has_a_panel():
     _, axes = plt.subplots(1, 3)
     figures.by_edges(STRATA, axes, least=100)
+    (legend,) = axes[0].figure.legends
+    assert "at least 100 pairs" in legend.get_title().get_text()
     for ax in axes:
         drawn = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
         assert drawn == {"open": [1, 2], "closed": [1, 2], "mixed": []}

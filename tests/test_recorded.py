@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 def read(home):
     """A record by the command that wrote it, its chapter and its scale."""
     about = json.loads((home / "about.json").read_text())
-    chapter, scale_name, *options = about["command"].split()[3:]  # python -m lmthesis.recorded
+    chapter, scale_name, *options = shlex.split(about["command"])[3:]  # python -m lmthesis.recorded
     text = {name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)}
     if "articles" in text:
         text["articles"] = int(text["articles"])
@@ -93,6 +95,34 @@ def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
     assert set(found.tables) == {"rules", *chapter_5.OF_TEXT}  # made-up languages are the same on any text
     assert found.tables["strata"]["number"].tolist() == [0.25]
     assert found.about["settings"] == json.loads(json.dumps(asdict(scale)))
+
+
+def test_different_texts_are_recorded_in_different_folders(tmp_path):
+    texts = [
+        *(
+            "ewt",
+            "./ewt",
+            "a/ewt",
+            "b/ewt",
+            "b/ewt.txt",
+            "wiki.v1",
+            "wiki.v2",
+            "a/<b>",
+            "a/ b ",
+            "a/" + "w" * 300,
+        ),
+        *("ewt-3-articles", "3-articles", "中", "b/中"),
+    ]
+    given = [{"corpus": text, "articles": articles} for text in (None, *texts) for articles in (None, 3)]
+    names = [recorded._home(tmp_path, "chapter_5", "demo", **each).name for each in given]
+    assert len(set(names)) == len(names)
+    assert {"chapter_5-demo", "chapter_5-demo-3-articles", "chapter_5-demo-ewt-3-articles"} <= set(names)
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,80}", name) for name in names)
+
+
+def test_the_command_that_records_a_text_names_it_as_a_shell_reads_it():
+    line = recorded._command("chapter_5", "demo", corpus="my $texts/a b")
+    assert shlex.split(line)[-1] == "my $texts/a b"
 
 
 def test_a_study_on_the_text_of_its_scale_is_named_by_the_scale_alone(measured, command, tmp_path):

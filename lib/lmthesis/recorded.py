@@ -4,15 +4,20 @@ A recorded study is a folder of one CSV file per table and `about.json`: setting
 and the seconds of the call that wrote it, in which jobs done before cost nothing. Its table `rules` holds the
 rules of verdict as they were then. It is named
 `<chapter>-<scale>`; where the scale was given another text to read, its name follows, such as in
-`chapter_5-demo-ewt-150-articles`, and tables that do not depend on the text are left out. It is written only
-by the code that measured it: `python -m lmthesis.recorded chapter_4 desktop` trains and measures what is
-missing and writes to `data/results`.
+`chapter_5-demo-ewt-150-articles` (of a path its last part and a hash), and tables that do not depend on the
+text are left out. It is written only by the code that measured it:
+`python -m lmthesis.recorded chapter_4 desktop` trains and measures what is missing and writes to
+`data/results`.
 """
 
 import argparse
 import datetime
+import hashlib
 import importlib
 import json
+import os
+import re
+import shlex
 import shutil
 import sys
 import time
@@ -244,9 +249,17 @@ def _home(
     folder: Path, chapter: str, scale_name: str, *, corpus: str | None = None, articles: int | None = None
 ) -> Path:
     """The folder of a recorded study."""
-    names = [Path(corpus).stem] if corpus else []
+    names = [_text_name(corpus)] if corpus else []
     names += [f"{articles}-articles"] if articles is not None else []
     return folder / "-".join([chapter, scale_name, *names])
+
+
+def _text_name(corpus: str) -> str:
+    """The name of a text in that of a folder; of a path, since others may end alike, with a hash."""
+    if re.fullmatch(r"[\w-]+(?<!articles)", corpus, re.ASCII):
+        return corpus
+    last = re.sub(r"[^\w-]+", "-", Path(corpus).name, flags=re.ASCII).strip("-")[:40]
+    return f"{last}-{hashlib.sha256(os.fsencode(corpus)).hexdigest()[:8]}"
 
 
 def chapter_of(study: Study) -> str:
@@ -260,7 +273,7 @@ def _module(chapter: str, name: str) -> Any:
 
 def _command(chapter: str, scale_name: str, *, corpus: str | None = None, articles: int | None = None) -> str:
     """What records a chapter, as one types it."""
-    options = [f"--corpus {corpus}"] if corpus else []
+    options = [f"--corpus {shlex.quote(corpus)}"] if corpus else []
     options += [f"--articles {articles}"] if articles is not None else []
     return " ".join(["python -m lmthesis.recorded", chapter, scale_name, *options])
 

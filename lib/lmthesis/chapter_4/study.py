@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from lmdynamics import plots
 from lmdynamics.models.runs import Run
 from lmdynamics.observe import activations
 from lmdynamics.text.vocabulary import PreparedText
@@ -102,6 +103,7 @@ def cost_table(trained: Taggers, tables: Tables) -> pd.DataFrame:
     of_pairs = similarities["comparison"] == layers.OTHER_SEED  # each is there in both directions
     once_a_pair = similarities[of_pairs & (similarities["seed"] < similarities["other_seed"])]
     models, both = trained.models, (similarities, beside)
+    svcca, *others = trajectories.MEASURES
     seconds = {
         "training language models": sum(_seconds(run, models.epochs) for run in models.runs),
         "training taggers": sum(_seconds(run, trained.epochs[key.task]) for key, run in trained.runs.items()),
@@ -110,8 +112,8 @@ def cost_table(trained: Taggers, tables: Tables) -> pd.DataFrame:
         )
         + _once(once_a_pair, "observing_seconds", "seed", "other_seed"),
         "observing them beside taggers": _once(beside, "observing_seconds", "corpus", "tokens", "seed"),
-        "measuring: SVCCA": sum(each["svcca_seconds"].sum() for each in both),
-        "measuring: the other rule, PWCCA, CKA, RSA": sum(
+        f"measuring: {plots.MEASURES[svcca]}": sum(each["svcca_seconds"].sum() for each in both),
+        f"measuring: {'; '.join(plots.MEASURES[name] for name in others)}": sum(
             (each["seconds"] - each["svcca_seconds"]).sum() for each in both
         ),
         "diagnostic classifiers": _once(tables["probes"], "seconds", "corpus", "seed"),

@@ -77,7 +77,8 @@ def by_edges(table: pd.DataFrame, axes: Iterable[Axes], *, least: int) -> list[A
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(CLASSES))
+    title = f"Two words of these classes, at least {least} pairs in a stratum"
+    axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(CLASSES), title=title)
     return axes
 
 
