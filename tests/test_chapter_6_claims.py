@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmdynamics.claims import decide
-from lmthesis import findings
+from lmdynamics.claims import CLEAR, decide
+from lmthesis import findings, html
 from lmthesis.chapter_6 import page, words
 from lmthesis.chapter_6.claims import CLAIMS
 
@@ -316,8 +316,9 @@ def test_tables_of_this_chapter_decide_all_its_findings(showing):
     table = CLAIMS.verdict_table(showing)
     assert table["finding"].tolist() == [claim.statement for claim in CLAIMS.values()]
     assert set(table["verdict"]) == {"holds"}
-    shown = findings.styled(table).to_html()
-    assert shown.count("<small>") == 2 * len(CLAIMS)  # its source, its weakest cell
+    shown = html.markup(findings.styled(table))
+    several = [claim for claim in CLAIMS.values() if len(decide(claim, showing).cells) > 1]
+    assert shown.count("<small>") == len(CLAIMS) + len(several)  # its source; its weakest cell
     assert shown.count(">holds<") == len(CLAIMS)
 
 
@@ -412,3 +413,18 @@ def test_moves_of_the_decoder_and_of_untrained_models_decide_nothing_below_and_a
     assert found["more_than_half_help"] > 0.2
     untrained = {**showing, "allocated": table[table["epoch"] == 0]}  # then there is nothing else
     assert decide(CLAIMS["more_than_half_help_below"], untrained).margin == pytest.approx(0.021)
+
+
+def test_findings_page_shows_where_each_threshold_turns_its_verdict(showing):
+    table = CLAIMS.verdicts_by_threshold(showing)
+    with_threshold = [claim for claim in CLAIMS.values() if claim.thresholds]
+    assert table["finding"].unique().tolist() == [claim.statement for claim in with_threshold]
+    shown = html.markup(findings.thresholds({"chapter_6": showing}))
+    assert shown.count("<strong>") == len(with_threshold)  # the value in force
+    assert shown.count("chapter 6") == len(with_threshold)
+    assert CLEAR.meaning in shown
+
+
+def test_findings_by_chance_are_counted_from_the_claims_that_were_decided(showing):
+    said = findings.by_chance({"chapter_6": showing}).text
+    assert f"of these {len(CLAIMS)} findings {len(CLAIMS) * 0.025:.1f} each" in said

@@ -7,17 +7,16 @@ import datetime
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
+from markupsafe import Markup
 
 from lmdynamics import claims
 from lmdynamics.claims import ERROR, Claims
-from lmthesis import recorded
+from lmthesis import html, recorded
 from lmthesis.recorded import Tables, Top
 
 
@@ -56,12 +55,12 @@ def verdict_counts(results: Mapping[str, Tables]) -> pd.DataFrame:
     return claims.verdict_counts(outcomes)
 
 
-def by_chance(results: Mapping[str, Tables]) -> str:
-    """Return how many findings would have a verdict though every margin were 0, as a sentence."""
+def by_chance(results: Mapping[str, Tables]) -> html.Paragraph:
+    """Return how many findings would have a verdict though every margin were 0, in a sentence."""
     known = chapters()
     count = sum(len(known[name].verdict_table(tables)) for name, tables in results.items())
-    return (
-        f"Were every margin 0 in truth, chance alone would make at most {ERROR:.1%} of findings hold, and as "
+    return html.Paragraph(
+        f"Were every margin 0 in truth, chance alone would make at most {100 * ERROR:g} % of findings hold, and as "
         f"many not hold: of these {count} findings {count * ERROR:.1f} each."
     )
 
@@ -76,17 +75,17 @@ class Chapters:
     def _repr_html_(self) -> str:
         known, parts = chapters(), []
         for name, tables in self.results.items():
-            ran = tables["properties"].style.format(escape="html").hide(axis="index")
+            ran = html.markup(html.table(tables["properties"]))
             parts += [
                 f"<h2>{name.replace('_', ' ').capitalize()}</h2>",
                 Top(tables["ran"], self.source)._repr_html_(),
-                styled(known[name].verdict_table(tables)).to_html(),
-                f"<details><summary>What ran</summary>{ran.to_html()}</details>",
+                html.markup(styled(known[name].verdict_table(tables))),
+                f"<details><summary>What ran</summary>{ran}</details>",
             ]
         return "\n".join(parts)
 
 
-def thresholds(results: Mapping[str, Tables]) -> Styler:
+def thresholds(results: Mapping[str, Tables]) -> html.Styler:
     """Return verdicts that rest on a threshold of our own, over other values of it, as a page shows them."""
     known = chapters()
     rows = []
@@ -96,46 +95,48 @@ def thresholds(results: Mapping[str, Tables]) -> Styler:
             one = tried.iloc[0]
             rows.append(
                 {
-                    "finding": f"{escape(one['finding'])}<br><small>{name.replace('_', ' ')}</small>",
-                    "threshold": f"{one['value']:g}<br><small>{escape(one['meaning'])}</small>",
+                    "finding": _with_note(one["finding"], name.replace("_", " ")),
+                    "threshold": _with_note(f"{one['value']:g}", one["meaning"]),
                     "verdict by its value": _runs(tried, one["value"]),
                 }
             )
-    return _styled(pd.DataFrame(rows))
+    return html.table(pd.DataFrame(rows, dtype=object), classes="dataframe findings")
 
 
-def _runs(tried: pd.DataFrame, value: float) -> str:
+def _runs(tried: pd.DataFrame, value: float) -> Markup:
     """Verdicts by ranges of the values that were tried; that of the value itself is strong."""
     parts = []
     for _, rows in tried.groupby((tried["verdict"] != tried["verdict"].shift()).cumsum()):
         first, last = rows["tried"].iloc[0], rows["tried"].iloc[-1]
         range_ = f"{first:g}" if first == last else f"{first:g} to {last:g}"
         text = f"{range_}: {rows['verdict'].iloc[0]}"
-        parts.append(f"<strong>{text}</strong>" if (rows["tried"] == value).any() else text)
-    return "<br>".join(parts)
+        is_own = (rows["tried"] == value).any()
+        parts.append(Markup("<strong>{}</strong>").format(text) if is_own else text)
+    return Markup("<br>").join(parts)
 
 
-def styled(verdict_table: pd.DataFrame) -> Styler:
+def styled(verdict_table: pd.DataFrame) -> html.Styler:
     """Return a table of verdicts as a page shows it."""
-    return _styled(pd.DataFrame(map(_shown, verdict_table.to_dict("records"))))
+    rows = map(_shown, verdict_table.to_dict("records"))
+    return html.table(pd.DataFrame(rows, dtype=object), classes="dataframe findings")
 
 
 def _shown(row: Mapping[Any, Any]) -> dict[str, object]:
     about = f"{row['source']}. {row['rule']}".strip()
     interval = f"{_number(row['low'], row)} to {_number(row['high'], row)}"
     return {
-        "finding": f"{escape(row['finding'])}<br><small>{escape(about)}</small>",
+        "finding": _with_note(row["finding"], about),
         "verdict": row["verdict"],
         "positive cells": f"{row['positive']} of {row['cells']}" if row["cells"] else "–",
-        "weakest margin": f"{_number(row['margin'], row)}<br><small>{escape(row['weakest'])}</small>",
+        "weakest margin": _with_note(_number(row["margin"], row), row["weakest"]),
         "95 % interval": interval if np.isfinite(row["low"]) else "–",
         "seeds": row["seeds"],
     }
 
 
-def _styled(table: pd.DataFrame) -> Styler:
-    """Of cells that are HTML already."""
-    return table.style.hide(axis="index").set_table_attributes('class="dataframe findings"')
+def _with_note(text: str, note: str) -> Markup:
+    """A text, and small print below it."""
+    return Markup("{}<br><small>{}</small>").format(text, note) if note else Markup("{}").format(text)
 
 
 def _number(number: float, row: Mapping[Any, Any]) -> str:

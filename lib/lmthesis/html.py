@@ -45,6 +45,11 @@ def table(
     return styler.set_table_attributes(f'class="{escape(classes)} {_NO_MATHEMATICS}"')
 
 
+def markup(styler: Styler) -> str:
+    """Return the HTML of a table, for a page that is put together of several."""
+    return str(styler.to_html())
+
+
 def _escaped(name: Any) -> Any:
     """The name of an index, where it has one."""
     return escape(name) if isinstance(name, str) else name
@@ -52,11 +57,11 @@ def _escaped(name: Any) -> Any:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Some sentences, and a command at their end."""
+    """Some sentences, and a command at their end where there is one."""
 
     text: str
-    command: str
+    command: str = ""
 
     def _repr_html_(self) -> str:
-        command = f"<code>{escape(self.command)}</code>"
-        return f'<p class="{_NO_MATHEMATICS}">{escape(self.text)} {command}</p>'
+        command = f" <code>{escape(self.command)}</code>" if self.command else ""
+        return f'<p class="{_NO_MATHEMATICS}">{escape(self.text)}{command}</p>'
