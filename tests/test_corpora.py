@@ -1,10 +1,13 @@
+import errno
 import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import never
 
-from lmdynamics.ground import provenance
+from lmdynamics.ground import provenance, storage
+from lmdynamics.ground.storage import StorageError
 from lmdynamics.text import annotation, corpora
 from lmdynamics.text.annotation import Column
 from lmdynamics.text.corpora import PARTS, Corpus
@@ -220,6 +223,26 @@ def test_what_was_read_once_is_read_from_the_cache(folder, monkeypatch):
     again = corpora.load(folder, annotate=False)
     assert equal(again, first)
     assert again.fingerprint == first.fingerprint
+
+
+def test_what_was_read_once_is_read_from_a_disk_that_cannot_be_written(folder, monkeypatch):
+    first = corpora.load(folder, annotate=False)
+    for name in ("lock", "make_folder", "write"):
+        monkeypatch.setattr(storage, name, never)
+    assert equal(corpora.load(folder, annotate=False), first)
+
+
+def test_a_full_disk_is_an_error_that_names_the_table_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    cache = tmp_path / "cache" / "corpora"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"corpora/mytext-\w+\.parquet \(No space left.*LMDYNAMICS_CACHE"):
+        corpora.load(folder, annotate=False)
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
 
 def test_a_changed_file_or_tool_gives_another_fingerprint(folder, monkeypatch):

@@ -1,5 +1,6 @@
 """Jobs: done once, kept by themselves, side by side; and what is left when somebody pulls the plug."""
 
+import errno
 import json
 import os
 import signal
@@ -15,9 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import never
 
-from lmdynamics.ground import grid
+from lmdynamics.ground import grid, storage
 from lmdynamics.ground.grid import TableError, identity
+from lmdynamics.ground.storage import StorageError
 
 
 def squares(seed: int, numbers: list[int]) -> pd.DataFrame:
@@ -161,6 +164,27 @@ def test_each_damaged_byte_of_a_table_is_an_error_that_names_it(cache):
     path.unlink()
     with pytest.raises(TableError, match="holds damaged tables"):
         grid.table(squares, [(0, [1])])
+
+
+def test_kept_tables_are_read_from_a_disk_that_cannot_be_written(monkeypatch):
+    made = grid.table(squares, [(0, [1])])
+    for name in ("lock", "make_folder", "write_folder"):
+        monkeypatch.setattr(storage, name, never)
+    pd.testing.assert_frame_equal(grid.table(squares, [(0, [1])]), made)
+
+
+def test_a_full_disk_is_an_error_that_names_the_table_and_leaves_nothing(cache, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    cache.mkdir(parents=True)
+    with (
+        joblib.parallel_config("sequential"),
+        pytest.raises(StorageError, match=r"tables/test_grid-squares-\w+ \(No space left.*LMDYNAMICS_CACHE"),
+    ):
+        grid.table(squares, [(0, [1])])
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
 
 def test_numbers_do_not_depend_on_how_many_processes_there_are(cache):

@@ -15,6 +15,8 @@ import pytest
 import torch
 from conftest import never
 
+from lmdynamics.ground import storage
+from lmdynamics.ground.storage import StorageError
 from lmdynamics.models import runs
 from lmdynamics.models.recurrent import ModelSettings
 from lmdynamics.models.runs import Run, RunError, RunSettings
@@ -131,12 +133,12 @@ from pathlib import Path
 import test_runs
 from lmdynamics.models import runs
 trained = 0
-real = runs.Run.append
+real = runs._append
 def append(*arguments):
     global trained
     trained += 1
     return real(*arguments)
-runs.Run.append = append
+runs._append = append
 runs.train(test_runs.epochs(6), test_runs.random_parts(20_000), folder=Path({folder!r}))
 print(trained)
 """
@@ -185,6 +187,44 @@ def test_a_missing_checkpoint_is_an_error_that_names_it(run):
     run.path(1).unlink()
     with pytest.raises(RunError, match=r"epoch-001\.safetensors is missing"):
         run.model(1)
+
+
+@pytest.mark.parametrize("epochs_lost", [[2], [0], [3], [1, 2]])
+def test_a_checkpoint_that_is_deleted_is_made_again_to_the_same_bits(run, tmp_path, epochs_lost):
+    before, log = contents(run), (run.folder / "log.json").read_bytes()
+    run.path(epochs_lost[0]).write_bytes(b"nonsense")
+    with pytest.raises(RunError, match=r"is damaged: .*; delete it, and train the run once more"):
+        run.model(epochs_lost[0])
+    for epoch in epochs_lost:
+        run.path(epoch).unlink()
+    runs.train(SETTINGS, PARTS, folder=tmp_path)
+    assert contents(run) == before
+    assert (run.folder / "log.json").read_bytes() == log
+
+
+def test_only_what_is_asked_for_is_made_again(run, tmp_path, monkeypatch):
+    run.path(3).unlink()
+    monkeypatch.setattr(runs.training, "_train_epoch", never)
+    runs.train(epochs(2), PARTS, folder=tmp_path)
+
+
+def test_a_checkpoint_that_is_made_again_with_other_bits_is_not_kept(run, tmp_path, monkeypatch):
+    run.path(2).unlink()
+    descend = runs.training._descend
+    monkeypatch.setattr(runs.training, "_descend", lambda *a, **k: descend(*a, **{**k, "rate": 1.0}))
+    with pytest.raises(
+        RunError, match=r"epoch-002\.safetensors was made again with other bits than log\.json"
+    ):
+        runs.train(SETTINGS, PARTS, folder=tmp_path)
+    assert not run.path(2).exists()
+
+
+@pytest.mark.parametrize("name", ["settings.json", "vocabulary.txt"])
+def test_settings_and_vocabulary_that_are_deleted_are_written_again(run, tmp_path, name):
+    before = (run.folder / name).read_bytes()
+    (run.folder / name).unlink()
+    runs.train(SETTINGS, PARTS, folder=tmp_path)
+    assert (run.folder / name).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -281,7 +321,7 @@ def test_a_full_disk_is_an_error_that_keeps_the_epochs_before(run, tmp_path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match=r"epoch-004\.safetensors \(No space left on device\)"):
+    with pytest.raises(StorageError, match=r"epoch-004\.safetensors \(No space left on device\)"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
     monkeypatch.undo()
     assert contents(run) == before
@@ -294,7 +334,7 @@ def test_a_loss_that_is_not_finite_keeps_the_epochs_before(run, tmp_path):
     with torch.no_grad():
         model.decoder.bias[0] = float("nan")
     run._log.pop()
-    run.append(last, model)
+    runs._append(run, last, model)
     with pytest.raises(TrainingError, match="loss of epoch 4 is nan"):
         runs.train(epochs(5), PARTS, folder=tmp_path)
     assert len(Run(run.folder).epochs) == 4
@@ -303,7 +343,7 @@ def test_a_loss_that_is_not_finite_keeps_the_epochs_before(run, tmp_path):
 
 def test_waiting_for_the_lock_is_reported(run, tmp_path, monkeypatch):
     lines = []
-    monkeypatch.setattr(runs, "report", lines.append)
+    monkeypatch.setattr(storage, "report", lines.append)
     holder = subprocess.Popen(
         [
             sys.executable,

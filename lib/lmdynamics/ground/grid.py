@@ -19,7 +19,6 @@ import io
 import itertools
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,10 +28,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import get_active_backend
 
+from lmdynamics.ground import storage
 from lmdynamics.ground.paths import cache_directory
 from lmdynamics.ground.provenance import (
     code_fingerprint,
@@ -89,6 +88,8 @@ def table(function: Function, calls: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     ------
     TableError
         If a kept table is damaged.
+    lmdynamics.ground.storage.StorageError
+        If a table cannot be kept, such as on a full disk.
     TypeError
         If an argument has no identity.
     ValueError
@@ -290,30 +291,23 @@ def _on_one(
 
 def _keep(function: Function, arguments: tuple[Any, ...], code: str, folder: Path) -> None:
     """Run a job and keep its tables, unless another process has kept them meanwhile."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.exists():
+    with storage.lock_unless_there(folder, label=Job(function, arguments).name) as missing:
+        if not missing:
             return
         start = time.monotonic()
         result = function(*arguments)
         require_code(code, function)  # it may have imported more
         parts = {"table": result} if isinstance(result, pd.DataFrame) else dict(result)
-        contents = {name: each.to_parquet(index=False) for name, each in parts.items()}
+        contents = {f"{name}.parquet": each.to_parquet(index=False) for name, each in parts.items()}
         about = {
             "function": f"{function.__module__}.{function.__qualname__}",
             "code": code,
             "arguments": identity(arguments),
-            "tables": {name: _hash(content) for name, content in contents.items()},
+            "tables": {name: _hash(contents[f"{name}.parquet"]) for name in parts},
             "seconds": round(time.monotonic() - start, 3),
             **provenance(),
         }
-        whole = folder.with_name(f".being-written-{folder.name}")
-        shutil.rmtree(whole, ignore_errors=True)  # of a process that was killed
-        whole.mkdir()
-        for name, content in contents.items():
-            (whole / f"{name}.parquet").write_bytes(content)
-        (whole / "job.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        whole.rename(folder)  # whole or not at all
+        storage.write_folder(folder, {**contents, "job.json": (json.dumps(about, indent=1) + "\n").encode()})
 
 
 def _read(folder: Path) -> dict[str, pd.DataFrame]:

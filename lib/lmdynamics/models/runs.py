@@ -6,15 +6,14 @@ epoch, `epoch-000.safetensors` first. The number of epochs is not part of the na
 beginning of a run of fifty. Every file appears whole or not at all, and the log holds the SHA-256 of each
 checkpoint and, in each row, the hash of all rows so far, so that a run that was killed goes on from its last
 whole epoch to the same bits, and a damaged file is an error that names it. Rows of early runs lack that hash.
+What is deleted because it is damaged is made again, a checkpoint from the epoch before it, to the same bits;
+without the log the whole run is trained again.
 """
 
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,22 +21,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import safetensors.torch
-from filelock import FileLock, Timeout
 
-from lmdynamics.ground import grid
+from lmdynamics.ground import grid, storage
 from lmdynamics.ground.paths import cache_directory
-from lmdynamics.ground.progress import Progress, report
+from lmdynamics.ground.progress import Progress
 from lmdynamics.ground.provenance import code_fingerprint
 from lmdynamics.models import training
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.models.training import Epoch, TrainingSettings
 from lmdynamics.text.streams import Parts
 
-_BEING_WRITTEN = ".being-written-"  # begins the names of folders in which files are not whole yet
+NOT_IN_NUMBERS = ("RunError", "_append", "_content", "_damage_error", "_remedy")  # how a run is kept
 
 
 class RunError(RuntimeError):
-    """A run cannot be read or written."""
+    """A run cannot be read or made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +113,10 @@ class Run:
         """Return the path of an epoch's checkpoint."""
         return self.folder / f"epoch-{epoch:03}.safetensors"
 
+    def sha256(self, epoch: int) -> str:
+        """Return the SHA-256 of an epoch's checkpoint as it was written."""
+        return str(self._log[epoch]["sha256"])
+
     def model(
         self, epoch: int = -1, *, device: str = "auto", words: Sequence[str] | None = None
     ) -> RecurrentModel:
@@ -143,32 +145,18 @@ class Run:
                 f"got another, of {len(words)}; prepare the text with the run's own vocabulary"
             )
         epoch %= len(self._log)
-        path, sha256 = self.path(epoch), self._log[epoch]["sha256"]
+        path = self.path(epoch)
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; {self._remedy(epoch)}") from error
-        if hashlib.sha256(content).hexdigest() != sha256:
+            raise RunError(f"{path} is missing; {_remedy()}") from error
+        if hashlib.sha256(content).hexdigest() != self.sha256(epoch):
             raise RunError(
-                f"{path} is damaged: its SHA-256 is not the one in log.json; {self._remedy(epoch)}"
+                f"{path} is damaged: its SHA-256 is not the one in log.json; delete it, and {_remedy()}"
             )
         model = _initial_model(self.settings)
         model.load_state_dict(safetensors.torch.load(content))
         return model.to(grid.device(device)).eval()
-
-    def append(self, epoch: Epoch, model: RecurrentModel) -> None:
-        """Write the model after one more epoch to the run's folder."""
-        content = safetensors.torch.save({k: v.contiguous().cpu() for k, v in model.state_dict().items()})
-        row = {**asdict(epoch), "sha256": hashlib.sha256(content).hexdigest()}
-        row["so_far"] = _row_hash(self._log, row)
-        _write(self.path(epoch.epoch), content)
-        _write(self.folder / "log.json", _json([*self._log, row]))
-        self._log.append(row)
-
-    def _remedy(self, epoch: int) -> str:
-        return f"delete {self.folder} to train it again, or put the file back" + (
-            f" (the epochs before {epoch} are whole as far as log.json knows)" if epoch else ""
-        )
 
 
 def train(
@@ -179,6 +167,8 @@ def train(
     device: str = "auto",
 ) -> Run:
     """Train the epochs that a run does not have yet, and return the run.
+
+    A checkpoint that was deleted is made again from the epoch before it, and must have the bits that it had.
 
     Parameters
     ----------
@@ -199,7 +189,9 @@ def train(
     Raises
     ------
     RunError
-        If a file that is needed to go on is damaged, or one cannot be written. Epochs before are kept.
+        If a file that is needed to go on is damaged, or a checkpoint is made again with other bits.
+    lmdynamics.ground.storage.StorageError
+        If a file cannot be written. Epochs before are kept.
     lmdynamics.models.training.TrainingError
         If the loss is no longer finite. Epochs before are kept.
     ValueError
@@ -209,30 +201,54 @@ def train(
     _check_ids(settings, parts)
     definition = _definition(settings, parts)
     home = (folder or cache_directory() / "runs") / _hash(definition)
-    home.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(RunError):
         run = Run(home)  # whole already: no need to wait for whoever trains it further
-        if len(run.epochs) > settings.training.epochs:
+        wanted = [home / "vocabulary.txt", *map(run.path, range(settings.training.epochs + 1))]
+        if len(run.epochs) > settings.training.epochs and all(path.exists() for path in wanted):
             return run
-    with _lock(home, settings):
-        for left in home.glob(f"{_BEING_WRITTEN}*"):  # by a process that was killed
-            shutil.rmtree(left)
-        if not (home / "settings.json").exists():
-            _write(home / "vocabulary.txt", "".join(f"{word}\n" for word in settings.words).encode())
-            _write(home / "settings.json", _json(definition))
+    with storage.lock(home / "lock", label=_label(settings)):
+        vocabulary = "".join(f"{word}\n" for word in settings.words).encode()
+        for name, content in (("vocabulary.txt", vocabulary), ("settings.json", _json(definition))):
+            if not (home / name).exists():
+                storage.write(home / name, content)
         run = Run(home)
+        for epoch in range(min(len(run.epochs), settings.training.epochs + 1)):
+            if not run.path(epoch).exists():
+                _restore(run, epoch, settings, parts, device=device)
         _extend(run, settings, parts, device=device)
     return run
 
 
+def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, device: str) -> None:
+    """Make the checkpoint of an epoch again, to the same bits."""
+    model, path = _model_before(run, epoch, device), run.path(epoch)
+    with Progress(f"{_label(settings)}, epoch {epoch} again", _tokens(settings, parts)) as progress:
+        next(
+            training.epochs(
+                model,
+                parts,
+                settings.training,
+                seed=settings.seed,
+                past=run.epochs[:epoch],
+                progress=progress.advance,
+            )
+        )
+    content = _content(model)
+    if hashlib.sha256(content).hexdigest() != run.sha256(epoch):
+        raise RunError(
+            f"{path} was made again with other bits than log.json names, as other machines and versions of "
+            f"PyTorch do; put the file back, or delete {run.folder} to train the whole run again"
+        )
+    storage.write(path, content)
+
+
 def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> None:
     """Train the epochs that the run does not have yet."""
-    past, tokens = run.epochs, len(parts.train.inputs) // settings.training.batch * settings.training.batch
+    past, tokens = run.epochs, _tokens(settings, parts)
     missing = settings.training.epochs + 1 - len(past)
     if missing <= 0:
         return
-    model = run.model() if past else _initial_model(run.settings)
-    model.to(grid.device(device))
+    model = _model_before(run, len(past), device)
     done = max(len(past) - 1, 0) * tokens
     note = ""
     with Progress(_label(settings), settings.training.epochs * tokens, done=done) as progress:
@@ -246,7 +262,32 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> No
         )
         for _ in range(missing):
             note = f"epoch {len(run.epochs)} of {settings.training.epochs}"
-            run.append(next(steps), model)
+            _append(run, next(steps), model)
+
+
+def _append(run: Run, epoch: Epoch, model: RecurrentModel) -> None:
+    """Write the model after one more epoch to the run's folder."""
+    content = _content(model)
+    row = {**asdict(epoch), "sha256": hashlib.sha256(content).hexdigest()}
+    row["so_far"] = _row_hash(run._log, row)
+    storage.write(run.path(epoch.epoch), content)
+    storage.write(run.folder / "log.json", _json([*run._log, row]))
+    run._log.append(row)
+
+
+def _model_before(run: Run, epoch: int, device: str) -> RecurrentModel:
+    """Return the model with which an epoch begins."""
+    return (run.model(epoch - 1) if epoch else _initial_model(run.settings)).to(grid.device(device))
+
+
+def _content(model: RecurrentModel) -> bytes:
+    """Return the content of a checkpoint."""
+    return safetensors.torch.save({k: v.contiguous().cpu() for k, v in model.state_dict().items()})
+
+
+def _tokens(settings: RunSettings, parts: Parts) -> int:
+    """Return the number of tokens that an epoch trains on."""
+    return len(parts.train.inputs) // settings.training.batch * settings.training.batch
 
 
 def _label(settings: RunSettings) -> str:
@@ -307,43 +348,17 @@ def _check_ids(settings: RunSettings, parts: Parts) -> None:
         )
 
 
-@contextlib.contextmanager
-def _lock(home: Path, settings: RunSettings) -> Iterator[None]:
-    """Lock the run for this process; others wait. The system frees the lock of a killed process."""
-    lock = FileLock(home / "lock")
-    while True:
-        try:
-            lock.acquire(timeout=2)
-            break
-        except Timeout:
-            report(f"{_label(settings)}: waiting for another process that trains it")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix=_BEING_WRITTEN, dir=path.parent, ignore_cleanup_errors=True
-        ) as folder:
-            temporary = Path(folder, path.name)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"could not write {path} ({error.strerror or error}); free {len(content) / 1e6:.0f} MB or choose "
-            "another LMDYNAMICS_CACHE and run again: the epochs before are kept"
-        ) from error
+def _remedy() -> str:
+    return (
+        "train the run once more, by the chapter that did or by `runs.train` with the same settings and "
+        "examples: it is made again, a checkpoint from the epoch before it, to the same bits"
+    )
 
 
 def _damage_error(path: Path, why: str) -> RunError:
-    return RunError(f"{path} is damaged ({why}); delete {path.parent} to train it again")
+    if path.name == "log.json":  # without it nobody knows what the checkpoints should be
+        return RunError(f"{path} is damaged ({why}); delete {path.parent} to train it again")
+    return RunError(f"{path} is damaged ({why}); delete it, and {_remedy()}")
 
 
 def _read_json(path: Path) -> Any:

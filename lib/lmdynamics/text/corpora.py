@@ -10,7 +10,6 @@ import bz2
 import hashlib
 import importlib.util
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,10 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 from jaxtyping import Int8, Int32, Int64
 
-from lmdynamics.ground import grid
+from lmdynamics.ground import grid, storage
 from lmdynamics.ground.paths import cache_directory
 from lmdynamics.ground.provenance import code_fingerprint
 from lmdynamics.text import annotation, downloads, treebanks, wikipedia
@@ -147,6 +145,8 @@ def load(
         there are no articles to count, or the cached table is damaged.
     lmdynamics.text.downloads.DownloadError
         If a file of a known corpus is not to be had.
+    lmdynamics.ground.storage.StorageError
+        If the table cannot be kept, such as on a full disk.
     """
     if articles is not None and articles < 1:
         raise ValueError(f"articles must be at least 1, or None for all, got {articles}")
@@ -158,9 +158,8 @@ def load(
         )
     fingerprint = _fingerprint(source, reader, articles=articles, annotate=annotate, lowercase=lowercase)
     path = _table(reader, fingerprint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # who comes second waits and reads
-        if path.exists():
+    with storage.lock_unless_there(path, label=f"corpus {reader.name}") as missing:
+        if not missing:
             return read(path)
         corpus = _from_source(
             reader, fingerprint, articles=articles, annotate=annotate, lowercase=lowercase, progress=progress
@@ -208,12 +207,9 @@ def write(corpus: Corpus, path: Path) -> None:
         }
     )
     table = pa.table(arrays).replace_schema_metadata({"corpus": about, "sha256": _sha256(about)})
-    partial_path = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, partial_path, compression="zstd", write_page_checksum=True)
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    storage.write(path, content.getvalue().to_pybytes())
 
 
 def read(path: Path) -> Corpus:
