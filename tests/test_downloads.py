@@ -1,13 +1,21 @@
+import errno
 import hashlib
 import http.server
 import lzma
+import os
 import re
 import threading
+import time
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 import pytest
 import requests
+from conftest import never
 
+from lmdynamics.ground import storage
+from lmdynamics.ground.storage import StorageError
 from lmdynamics.text import corpora, downloads
 from lmdynamics.text.downloads import DownloadError, Source
 
@@ -16,9 +24,19 @@ NAME = "toy/toy.txt"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one file, with ranges; the server's `break_after` closes the connection early."""
+    """Serves one file, with ranges.
+
+    The server's `break_after` closes the connection early; its `drip` sends a byte at a time, of the head or
+    of the body, until the other side goes; its `pause` comes after each 60,000 bytes.
+    """
 
     def do_GET(self):
+        if self.server.drip:
+            with suppress(OSError):
+                self.drip(
+                    b"HTTP/1.1 200 OK\r\nX: " if self.server.drip == "head" else b"HTTP/1.1 200 OK\r\n\r\n"
+                )
+            return None
         self.server.ranges.append(self.headers["Range"])
         begin = int(re.match(r"bytes=(\d+)-", self.headers["Range"] or "bytes=0-")[1])
         if self.path != "/toy.txt":
@@ -29,7 +47,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if self.headers["Range"] else 200)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
-        self.wfile.write(rest[: self.server.break_after])
+        rest = rest[: self.server.break_after]
+        for at in range(0, len(rest), 60_000):
+            self.wfile.write(rest[at : at + 60_000])
+            time.sleep(self.server.pause)
+
+    def drip(self, begin):
+        self.wfile.write(begin)
+        while not self.server.stopped.wait(0.02):
+            self.wfile.write(b"0")
 
     def log_message(self, *_):
         pass
@@ -40,12 +66,14 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LMDYNAMICS_DATA", raising=False)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.content, server.break_after, server.ranges = CONTENT, None, []
+        server.content, server.break_after, server.drip, server.ranges = CONTENT, None, None, []
+        server.stopped, server.pause = threading.Event(), 0
         server.address = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         know(monkeypatch, f"{server.address}/toy.txt")
         yield server
+        server.stopped.set()
         server.shutdown()
         thread.join()
 
@@ -75,6 +103,59 @@ def test_a_truncated_download_says_so_and_is_resumed_where_it_broke_off(server):
     server.break_after = None
     assert downloads.fetch(NAME).read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=131072-"]
+
+
+def test_each_piece_that_comes_before_a_connection_breaks_is_kept(server):
+    server.break_after = 60_000
+    for _ in range(len(CONTENT) // 60_000):
+        with pytest.raises(DownloadError, match="broke off"):
+            downloads.fetch(NAME)
+    assert downloads.fetch(NAME).read_bytes() == CONTENT
+    assert server.ranges == [None, *(f"bytes={60_000 * piece}-" for piece in range(1, 5))]
+
+
+@pytest.mark.parametrize("drip", ["head", "body"])
+def test_a_server_that_only_drips_is_given_up(server, monkeypatch, drip):
+    monkeypatch.setattr(downloads, "_PATIENCE", 0.3)
+    server.drip = drip
+    begun = time.monotonic()
+    with pytest.raises(
+        DownloadError, match=rf"{server.address}/toy\.txt broke off \(\d+ bytes in 0.3 s, of 60,000 "
+    ):
+        downloads.fetch(NAME)
+    assert time.monotonic() - begun < 5
+    server.drip = None
+    (part,) = (path for path in downloads._cache_path(NAME).parent.iterdir() if path.suffix == ".part")
+    part.unlink()
+    assert downloads.fetch(NAME).read_bytes() == CONTENT
+
+
+def test_a_slow_server_that_goes_on_is_waited_for(server, monkeypatch):
+    monkeypatch.setattr(downloads, "_PATIENCE", 1.0)
+    server.pause = 0.3
+    assert downloads.fetch(NAME).read_bytes() == CONTENT
+
+
+def test_a_download_is_read_from_a_disk_that_cannot_be_written(server, monkeypatch):
+    downloads.fetch(NAME)
+    monkeypatch.setattr(storage, "lock", never)
+    assert downloads.fetch(NAME).read_bytes() == CONTENT
+
+
+def test_a_download_that_was_damaged_is_fetched_again(server):
+    path = downloads.fetch(NAME)
+    path.write_bytes(CONTENT[:-1])
+    assert downloads.fetch(NAME).read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_not_the_network(server, monkeypatch):
+    class Full(FileIO):
+        def write(self, block):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: Full(path, mode))
+    with pytest.raises(StorageError, match=r"toy\.txt\.part \(No space left on device\).*LMDYNAMICS_CACHE"):
+        downloads.fetch(NAME)
 
 
 def test_a_download_that_was_stopped_before_its_check_is_not_fetched_again(server, tmp_path):

@@ -39,7 +39,7 @@ def write(path: Path, content: bytes) -> None:
     StorageError
         If the disk is full or the place cannot be written. What was there before is still there.
     """
-    with _errors_named(path, len(content)), _folder_beside(path) as folder:
+    with errors_named(path, len(content)), _folder_beside(path) as folder:
         whole = folder / "file"
         _write_through(whole, content)
         whole.replace(path)
@@ -56,7 +56,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     StorageError
         If the disk is full or the place cannot be written. What was there before is still there.
     """
-    with _errors_named(path, sum(map(len, contents.values()))), _folder_beside(path) as folder:
+    with errors_named(path, sum(map(len, contents.values()))), _folder_beside(path) as folder:
         whole, before = folder / "folder", folder / _BEFORE / path.name
         whole.mkdir()
         for name, content in contents.items():
@@ -80,7 +80,7 @@ def move(file: Path, path: Path) -> None:
     StorageError
         If the place cannot be written. The file is then where it was.
     """
-    with _errors_named(path):
+    with errors_named(path):
         with file.open("rb+") as content:
             os.fsync(content.fileno())
         file.replace(path)
@@ -95,7 +95,7 @@ def make_folder(path: Path) -> None:
     StorageError
         If the place cannot be written.
     """
-    with _errors_named(path):
+    with errors_named(path):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in reversed(missing):
@@ -120,7 +120,7 @@ def lock(path: Path, *, label: str) -> Iterator[None]:
     """
     make_folder(path.parent)
     holder = FileLock(path, fallback_to_soft=False)  # a soft one would outlive a process that is killed
-    with _errors_named(path):
+    with errors_named(path):
         while not _is_acquired(holder):
             report(f"{label}: waiting for another process that makes it")
     try:
@@ -152,6 +152,27 @@ def lock_unless_there(path: Path, *, label: str) -> Iterator[bool]:
         return
     with lock(path.with_name(f"{path.name}.lock"), label=label):
         yield not path.exists()
+
+
+@contextlib.contextmanager
+def errors_named(path: Path, size: int = 0) -> Iterator[None]:
+    """Tell what the system's errors do not: the file, how many bytes it needs, and what helps.
+
+    Raises
+    ------
+    StorageError
+        In place of any other OSError.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        need = f"{size:,} bytes in " if size else ""
+        raise StorageError(
+            f"could not write {path} ({error.strerror or error}); it needs {need}a folder that can be "
+            "written: make room, or name another folder (LMDYNAMICS_CACHE names that of all that is kept)"
+        ) from error
 
 
 _BEFORE = "before"  # in a folder in which files are not whole yet: the folder that they replace
@@ -219,21 +240,6 @@ def _sync(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _errors_named(path: Path, size: int = 0) -> Iterator[None]:
-    """Tell what the system's errors do not: the file, how much it needs, and what helps."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        need = f"{size:,} bytes in " if size else ""
-        raise StorageError(
-            f"could not write {path} ({error.strerror or error}); it needs {need}a folder that can be "
-            "written: make room, or name another folder (LMDYNAMICS_CACHE names that of all that is kept)"
-        ) from error
 
 
 def _is_acquired(holder: BaseFileLock) -> bool:

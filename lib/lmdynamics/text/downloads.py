@@ -10,24 +10,25 @@ comes back has the SHA-256 recorded here (of the unpacked bytes).
 import hashlib
 import lzma
 import os
-import warnings
-from collections.abc import Callable
+import threading
 from functools import cache
-from io import TextIOWrapper
+from io import FileIO, TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from filelock import FileLock
-
+from lmdynamics.ground import storage
 from lmdynamics.ground.extras import extra
 from lmdynamics.ground.paths import cache_directory
 
 with extra("text"):
     import requests
+    from urllib3.exceptions import HTTPError
 
 NOT_IN_NUMBERS = ("SOURCES", "fetch")  # the hash of each file that is read stands for them
 DATA_VARIABLE = "LMDYNAMICS_DATA"
 """The environment variable naming a folder of corpora."""
+_PATIENCE, _LEAST = 60.0, 60_000
+"""A download is given up that brings fewer bytes in so many seconds."""
 
 
 class Source(NamedTuple):
@@ -98,13 +99,16 @@ def fetch(name: str) -> Path:
     ------
     DownloadError
         If the folder's file has other bytes, or the file is in no folder and
-        cannot be downloaded whole. What a broken download left is kept and
-        the next call goes on from there.
+        cannot be downloaded whole, or only at less than a kilobyte a second.
+        What a broken download left is kept and the next call goes on from there.
+    lmdynamics.ground.storage.StorageError
+        If the file cannot be kept, such as on a full disk.
     """
     if path := _local_path(name):
         _check(path, name)
         return path
-    return _download(name)
+    path = _cache_path(name)
+    return path if _is_whole(path, name) else _download(name)
 
 
 def at_hand(name: str) -> bool:
@@ -171,47 +175,79 @@ def _remedy(name: str) -> str:
     )
 
 
-def _download(name: str) -> Path:
-    with extra("text"), warnings.catch_warnings(action="ignore"):
-        import pooch  # warns where a notebook has no widgets for a progress bar, which it is not asked for
+def _is_whole(path: Path, name: str) -> bool:
+    return path.exists() and sha256(path) == SOURCES[name].sha256
 
+
+def _download(name: str) -> Path:
+    """Download a file into the cache, unless another process has done so meanwhile."""
     expected, address = SOURCES[name]
     if address is None:
         raise DownloadError(f"need a copy of {name}, got none; {_remedy(name)}")
     path = _cache_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        pooch.get_logger().setLevel("WARNING")  # the library says nothing by itself
+    part = path.with_name(f"{path.name}.part")
+    with storage.lock(path.with_name(f"{path.name}.lock"), label=f"download of {name}"):
+        if _is_whole(path, name):
+            return path
         try:
-            pooch.retrieve(
-                address, f"sha256:{expected}", path.name, path.parent, downloader=_downloader(path)
-            )
-        except (requests.RequestException, OSError) as error:
+            _receive(address, part)
+        except (requests.RequestException, HTTPError) as error:
             raise DownloadError(
                 f"downloading {address} broke off ({error}); try again; {_remedy(name)}"
             ) from error
-        except ValueError as error:
+        if (digest := sha256(part)) != expected:
+            part.unlink()
             raise DownloadError(
-                f"{address} gave other bytes than expected ({error}); {_remedy(name)}"
-            ) from error
+                f"{address} gave other bytes than expected: SHA-256 {digest} in place of {expected}; "
+                f"{_remedy(name)}"
+            )
+        storage.move(part, path)
     return path
 
 
-def _downloader(path: Path) -> Callable[[str, str, Any], None]:
-    """Return a downloader for pooch that resumes: it keeps a partial file beside ``path``."""
-    part = path.with_name(path.name + ".part")
+def _receive(address: str, part: Path) -> None:
+    """Append what is missing to a partial file; give up a server that sends next to nothing."""
+    with storage.errors_named(part):
+        file = part.open("ab", buffering=0)
+    with file:  # closed when the transfer is given up, which then cannot write any longer
+        transfer = _Transfer(address, file)
+        transfer.start()
+        while transfer.is_alive():
+            before = transfer.received
+            transfer.join(_PATIENCE)
+            received = transfer.received - before
+            if transfer.is_alive() and received < _LEAST:
+                raise requests.Timeout(f"{received:,} bytes in {_PATIENCE:g} s, of {_LEAST:,} at least")
+    if transfer.error is not None:
+        raise transfer.error
 
-    def download(address: str, output_file: str, _: Any) -> None:
-        size = part.stat().st_size if part.exists() else 0
+
+class _Transfer(threading.Thread):
+    """The download of a file in a thread of its own, which can be given up whatever the server does."""
+
+    def __init__(self, address: str, file: FileIO) -> None:
+        super().__init__(daemon=True)
+        self.address, self.file = address, file
+        self.received = 0
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._append()
+        except Exception as error:
+            self.error = error
+
+    def _append(self) -> None:
+        size = self.file.tell()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
-        with requests.get(address, headers=headers, stream=True, timeout=30) as response:
-            nothing_left = response.status_code == requests.codes.requested_range_not_satisfiable
-            if not nothing_left:
-                response.raise_for_status()
-                resumes = response.status_code == requests.codes.partial_content
-                with part.open("ab" if resumes else "wb") as file:
-                    for block in response.iter_content(2**16):
-                        file.write(block)
-        part.replace(output_file)
-
-    return download
+        with requests.get(self.address, headers=headers, stream=True, timeout=30) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # nothing is left
+            response.raise_for_status()
+            if response.status_code != requests.codes.partial_content:
+                self.file.truncate(0)
+            while block := response.raw.read1(2**16):  # what has come, however little
+                self.received += len(block)
+                with storage.errors_named(Path(self.file.name)):
+                    while block:
+                        block = block[self.file.write(block) :]
