@@ -364,7 +364,7 @@ def test_a_cluster_that_loses_two_workers_gives_all_tables(tmp_path, cache, monk
 
     calls = [(str(tmp_path), seed, 0.3) for seed in range(16)]
     with (
-        LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=3, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
         script = KILLER.format(notes=str(tmp_path / "notes"), pids=list(client.run(os.getpid).values())[:2])

@@ -1,10 +1,15 @@
 """Fingerprints of code: what a function reaches, and what an edit makes another."""
 
+import gc
 import importlib
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -349,6 +354,68 @@ def test_code_that_is_imported_after_an_edit_has_no_fingerprint(package, first, 
 @pytest.mark.parametrize(("first", "then"), [("", IMPORT), (IMPORT, AGAIN)])
 def test_code_that_is_imported_after_an_edit_of_words_has_the_same_fingerprint(package, first, then):
     assert process(package, first, ANOTHER_WORD, then) == "True True\n"
+
+
+class Finalized:
+    """What runs Python code when it is collected, so that other threads interrupt one that parses."""
+
+    def __init__(self):
+        self.cycle = self
+
+    def __del__(self):
+        sum(range(50))
+
+
+@pytest.fixture
+def interrupted_often():
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    collected = lambda *_: Finalized()  # noqa: E731
+    gc.callbacks.append(collected)
+    gc.set_threshold(50, 2, 2)
+    sys.setswitchinterval(1e-6)
+    yield
+    gc.callbacks.remove(collected)
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(interval)
+
+
+def test_threads_that_take_fingerprints_at_once_get_those_of_one(interrupted_often):
+    modules = [f"lmdynamics.{name}" for name in ("ground.grid", "measures.probes", "text.corpora", "plots")]
+    alone = [code_fingerprint(name) for name in modules]
+    for kept in (provenance._tree, provenance._code_of):
+        kept.cache_clear()
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(code_fingerprint, modules)) == alone
+
+
+def test_a_package_is_tracked_while_other_threads_import(package, monkeypatch):
+    class Meanwhile(ModuleType):
+        __spec__ = property(lambda _: sys.modules.setdefault("small.late", sys))
+
+    monkeypatch.setitem(sys.modules, "small.early", Meanwhile("small.early"))
+    provenance._FOLDERS.pop("small")
+    provenance.track("small")
+    assert "small" in provenance.tracked_packages()
+
+
+def test_a_thread_waits_for_another_that_reads_the_same_package(package, monkeypatch):
+    top("study")
+    expected, reading, read_text = code_fingerprint("small.middle"), threading.Event(), Path.read_text
+    provenance._FOLDERS.pop("small")
+    for path in [path for path in provenance._SOURCES if path.is_relative_to(package)]:
+        del provenance._SOURCES[path]
+
+    def slowly(path, **options):
+        reading.set()
+        time.sleep(0.02)
+        return read_text(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(provenance.track, "small")
+        reading.wait()
+        assert threads.submit(code_fingerprint, "small.middle").result() == expected
+        first.result()
 
 
 def test_work_for_a_process_with_other_code_is_refused():

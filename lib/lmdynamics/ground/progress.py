@@ -163,10 +163,11 @@ def _line() -> Line:
     """Return the line for the current target, which may change between two calls."""
     path = os.environ.get(VARIABLE)
     target = path or sys.stderr
-    if target not in _lines:
+    line = _lines.get(target)
+    if line is None:  # of several threads each may make one
         _lines.clear()
-        _lines[target] = Line(Path(path) if path else sys.stderr)
-    return _lines[target]
+        line = _lines[target] = Line(Path(path) if path else sys.stderr)
+    return line
 
 
 def _duration(seconds: float) -> str:

@@ -22,13 +22,14 @@ import os
 import platform
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 EXCEPT = "NOT_IN_NUMBERS"
 """Name of a module's tuple of names that no number depends on, although code that computes numbers reaches
@@ -46,6 +47,24 @@ _WHOLE = "*"
 """In place of a definition's name: all of a module."""
 
 
+_P, _R = ParamSpec("_P"), TypeVar("_R")
+_LOCK = threading.RLock()
+
+
+def _one_thread_at_a_time(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Have threads wait for one another: they share what was read, and Python cannot parse in two of them.
+
+    It raises a SystemError where one interrupts another (CPython issue 106905).
+    """
+
+    @wraps(function)
+    def alone(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _LOCK:
+            return function(*args, **kwargs)
+
+    return alone
+
+
 class Definition(NamedTuple):
     """A definition at the top level of a module."""
 
@@ -53,6 +72,7 @@ class Definition(NamedTuple):
     name: str
 
 
+@_one_thread_at_a_time
 def track(package: str) -> None:
     """Include the code of a package in the fingerprints of functions that reach it.
 
@@ -67,16 +87,16 @@ def track(package: str) -> None:
     if spec is None or spec.origin is None:
         raise ValueError(f"need the name of a package or module in files, got {package!r}")
     origin = Path(spec.origin)
-    _FOLDERS[package] = origin.parent if origin.name == "__init__.py" else origin
     paths = [origin] if origin.name != "__init__.py" else list(origin.parent.rglob("[!.]*.py"))
     _SOURCES.update({path: path.read_text(encoding="utf-8") for path in paths})
     _IMPORTS.update(
         {
             name: getattr(module, "__spec__", None)
-            for name, module in sys.modules.items()
+            for name, module in list(sys.modules.items())  # other threads import
             if name.split(".")[0] == package
         }
     )
+    _FOLDERS[package] = origin.parent if origin.name == "__init__.py" else origin
 
 
 def tracked_packages() -> tuple[str, ...]:
@@ -84,6 +104,7 @@ def tracked_packages() -> tuple[str, ...]:
     return tuple(_FOLDERS)
 
 
+@_one_thread_at_a_time
 def code_fingerprint(
     *code: Callable[..., Any] | str, as_imported: bool = True, without: Iterable[Callable[..., Any]] = ()
 ) -> str:
@@ -116,6 +137,7 @@ def code_fingerprint(
     return _digest(reached(*code, as_imported=as_imported, without=without), _reader(as_imported))
 
 
+@_one_thread_at_a_time
 def text_fingerprint(source: str) -> str:
     """Return the fingerprint of all definitions that a source text reaches in the files of tracked packages.
 
@@ -127,6 +149,7 @@ def text_fingerprint(source: str) -> str:
     return _digest(text_reaches(source), _reader(as_imported=False))
 
 
+@_one_thread_at_a_time
 def text_reaches(source: str) -> set[Definition]:
     """Return every definition that a source text reaches in the files of tracked packages.
 
@@ -138,6 +161,7 @@ def text_reaches(source: str) -> set[Definition]:
     return _closure(_Code("", source, is_package=False).all_references(), _reader(as_imported=False))
 
 
+@_one_thread_at_a_time
 def reached(
     *code: Callable[..., Any] | str, as_imported: bool = True, without: Iterable[Callable[..., Any]] = ()
 ) -> set[Definition]:
@@ -164,6 +188,7 @@ def require_code(fingerprint: str, function: Callable[..., Any]) -> None:
         raise _edit_error(f"{function.__module__}.{function.__qualname__}, or what it needs,")
 
 
+@_one_thread_at_a_time
 def imported_modules(source: str, *, package: str = "") -> set[str]:
     """Return the modules of tracked packages that a source text imports, anywhere in it.
 
