@@ -227,7 +227,7 @@ def test_what_was_read_once_is_read_from_the_cache(folder, monkeypatch):
 
 def test_what_was_read_once_is_read_from_a_disk_that_cannot_be_written(folder, monkeypatch):
     first = corpora.load(folder, annotate=False)
-    for name in ("lock", "make_folder", "write"):
+    for name in ("lock", "write"):
         monkeypatch.setattr(storage, name, never)
     assert equal(corpora.load(folder, annotate=False), first)
 

@@ -168,7 +168,7 @@ def test_each_damaged_byte_of_a_table_is_an_error_that_names_it(cache):
 
 def test_kept_tables_are_read_from_a_disk_that_cannot_be_written(monkeypatch):
     made = grid.table(squares, [(0, [1])])
-    for name in ("lock", "make_folder", "write_folder"):
+    for name in ("lock", "write_folder"):
         monkeypatch.setattr(storage, name, never)
     pd.testing.assert_frame_equal(grid.table(squares, [(0, [1])]), made)
 

@@ -1,19 +1,24 @@
 """Results that are kept: what is written, what is read again, and what is said of it."""
 
+import errno
 import importlib
 import json
+import os
 import re
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 import pytest
 
+from lmdynamics.ground import storage
+from lmdynamics.ground.storage import StorageError
 from lmthesis import findings, recorded
 from lmthesis.chapter_5 import page, settings
 from lmthesis.chapter_5 import study as chapter_5
-from lmthesis.recorded import RESULTS
+from lmthesis.recorded import RESULTS, RecordError
 
 HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
 
@@ -171,6 +176,96 @@ def test_six_digits_of_a_number_are_kept(measured, monkeypatch, tmp_path):
     )
     recorded.record("chapter_5", settings.SMOKE, tmp_path)
     assert (tmp_path / "chapter_5-smoke" / "rule.csv").read_text() == "omega\n0.333333\n"
+
+
+DAMAGES = {
+    "a bit": lambda content, at, random: (
+        content[:at] + bytes([content[at] ^ 1 << random.randrange(8)]) + content[at + 1 :]
+    ),
+    "a page": lambda content, at, random: content[:at] + bytes(4096) + content[at + 4096 :],
+    "the end": lambda content, at, random: content[:at],
+    "a digit": lambda content, at, random: content[:at] + b"%d" % random.randrange(10) + content[at + 1 :],
+    "a row": lambda content, at, random: content + content[at:],
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_file_of_a_record_is_an_error_that_names_it_and_the_remedy(
+    measured, command, tmp_path, what
+):
+    command("chapter_5 smoke")
+    home, random = tmp_path / "chapter_5-smoke", Random(what)
+    for path in home.iterdir():
+        content = path.read_bytes()
+        for _ in range(20):
+            damaged = DAMAGES[what](content, random.randrange(len(content)), random)
+            path.write_bytes(damaged)
+            for read in (
+                lambda: recorded.load("chapter_5", settings.SMOKE, tmp_path),
+                lambda: recorded.read("chapter_5", "smoke", folder=tmp_path),
+            ):
+                if damaged != content:
+                    with pytest.raises(
+                        RecordError, match=rf"{path} is damaged .*git checkout.*record it again"
+                    ):
+                        read()
+        path.write_bytes(content)
+    recorded.load("chapter_5", settings.SMOKE, tmp_path)
+
+
+def test_a_file_that_a_record_lacks_is_an_error_that_names_it(measured, command, tmp_path):
+    command("chapter_5 smoke")
+    path = tmp_path / "chapter_5-smoke" / "rule.csv"
+    path.unlink()
+    with pytest.raises(
+        RecordError, match=rf"{path} is damaged .*: python -m lmthesis\.recorded chapter_5 smoke$"
+    ):
+        recorded.read("chapter_5", "smoke", folder=tmp_path)
+
+
+def test_a_record_without_checksums_is_an_error_that_names_it(measured, command, tmp_path):
+    command("chapter_5 smoke")
+    path = tmp_path / "chapter_5-smoke" / "about.json"
+    about = json.loads(path.read_text())
+    del about["sha256"]
+    path.write_text(json.dumps(about))
+    with pytest.raises(RecordError, match=rf"{path} is damaged \(it holds no checksum of itself"):
+        recorded.load("chapter_5", settings.SMOKE, tmp_path)
+
+
+def test_a_recording_that_fails_leaves_what_was_recorded_before(measured, command, tmp_path, monkeypatch):
+    command("chapter_5 smoke")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    study = chapter_5.study
+    monkeypatch.setattr(chapter_5, "study", lambda scale: {name: t * 2 for name, t in study(scale).items()})
+    monkeypatch.setattr(storage, "require_place", lambda path: None)
+    with pytest.raises(StorageError, match=r"chapter_5-smoke \(No space left on device\)"):
+        command("chapter_5 smoke")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_measured(measured, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"could not write .*/file/chapter_5-smoke"):
+        recorded.record("chapter_5", settings.SMOKE, tmp_path / "file")
+    assert measured == []
+
+
+def test_results_outside_a_checkout_are_an_error_before_anything_is_computed(measured, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"need recorded results in .*absent.*they lie in a checkout"):
+        recorded.results(chapter_5.study, settings.SMOKE, folder=tmp_path / "absent")
+    assert measured == []
+
+
+def test_the_picture_of_a_chapter_is_drawn_from_the_tables_as_they_are_recorded(monkeypatch):
+    contents = {path.name: path.read_bytes() for path in (RESULTS / "chapter_4-demo").glob("*.csv")}
+    ((name, content),) = recorded._picture("chapter_4", contents).items()
+    assert (name, content[:5]) == ("settling.svg", b"<?xml")
 
 
 @pytest.mark.parametrize(

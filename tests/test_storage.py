@@ -175,10 +175,10 @@ def test_what_cannot_be_written_is_an_error_that_names_file_need_and_remedy(
 
 def test_a_place_below_a_file_is_an_error_that_names_it(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"could not write .*file/below \(Not a directory\)"):
+    with pytest.raises(StorageError, match=r"could not write .*file/below/name \(Not a directory\)"):
         storage.write(tmp_path / "file" / "below" / "name", b"content")
     with (
-        pytest.raises(StorageError, match=r"could not write .*file/below"),
+        pytest.raises(StorageError, match=r"could not write .*file/below/lock \(Not a directory"),
         storage.lock(tmp_path / "file" / "below" / "lock", label="a thing"),
     ):
         pass

@@ -1,8 +1,9 @@
 """Results that were measured once and are kept: small tables beside what they were measured with.
 
 A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
-and the seconds of the call that wrote it, in which jobs done before cost nothing. Its table `rules` holds the
-rules of verdict as they were then. It is named
+and the seconds of the call that wrote it, in which jobs done before cost nothing, and the SHA-256 of each file,
+its own among them, which is checked when it is read. Its table `rules` holds the rules of verdict as they were
+then. The folder is replaced as a whole. It is named
 `<chapter>-<scale>`; where the scale was given another text to read, its name follows, such as in
 `chapter_5-demo-ewt-150-articles` (of a path its last part and a hash), and tables that do not depend on the
 text are left out. It is written only by the code that measured it:
@@ -14,11 +15,11 @@ import argparse
 import datetime
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from typing import Any
 import pandas as pd
 
 from lmdynamics import plots
+from lmdynamics.ground import storage
 from lmdynamics.ground.provenance import code_fingerprint, provenance
 from lmthesis.scales import Settings
 
@@ -39,8 +41,13 @@ Study = Callable[[Any], Tables]
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 """Where the book keeps recorded results."""
+ABOUT = "about.json"
 SOURCES = ("run", "recorded")
 """Where a page's tables come from: computed now (what was done before is not done again), or kept."""
+
+
+class RecordError(ValueError):
+    """A recorded study is damaged; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def results(study: Study, scale: Settings, *, source: str = "run", folder: Path 
         If the source is unknown.
     FileNotFoundError
         If these settings were not recorded; names the command that records them, and what was recorded.
+    RecordError
+        If a file of the record is damaged.
     """
     if source not in SOURCES:
         raise ValueError(f"a source is one of {', '.join(SOURCES)}, got {source!r}")
@@ -150,9 +159,16 @@ def record(
     Returns
     -------
     pathlib.Path
-        The folder of this chapter, scale and text. What stood there is overwritten.
+        The folder of this chapter, scale and text. What stood there is replaced.
+
+    Raises
+    ------
+    lmdynamics.ground.storage.StorageError
+        If it cannot be written. What stood there is kept.
     """
     module = _module(chapter, "study")
+    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
+    storage.require_place(home)  # before hours of work
     begun, code = time.monotonic(), code_fingerprint(module.study)
     tables: Mapping[str, pd.DataFrame] = module.study(scale)
     rules = _module(chapter, "claims").CLAIMS.rule_table()
@@ -166,17 +182,13 @@ def record(
         "seconds": round(time.monotonic() - begun),
         **provenance(),
     }
-    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
-    whole = home.with_name(f".being-written-{home.name}")
-    shutil.rmtree(whole, ignore_errors=True)  # of a process that was killed
-    whole.mkdir(parents=True)
-    for name in of_text or tables:
-        if name not in module.LEFT_OUT:
-            tables[name].to_csv(whole / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    rules.to_csv(whole / "rules.csv", index=False, lineterminator="\n")
-    (whole / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(home, ignore_errors=True)
-    whole.rename(home)
+    kept = [name for name in of_text or tables if name not in module.LEFT_OUT]
+    contents = {
+        f"{name}.csv": table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+        for name, table in {**{name: tables[name] for name in kept}, "rules": rules}.items()
+    }
+    contents |= _picture(chapter, contents)
+    storage.write_folder(home, {**contents, ABOUT: _sealed(about, contents)})
     return home
 
 
@@ -190,13 +202,16 @@ def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
     FileNotFoundError
         If it was not recorded; names what was recorded, and where the scale's own settings are asked for, the
         command that records them.
+    RecordError
+        If a file of it is damaged.
     """
+    _require_folder(folder)
     settings = json.loads(json.dumps(asdict(scale)))
-    abouts = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/about.json"))}
+    abouts = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/{ABOUT}"))}
     for home, about in abouts.items():
         if about["settings"] == settings:
             other = about.get("completed_by")
-            if other and not (folder / other / "about.json").exists():
+            if other and not (folder / other / ABOUT).exists():
                 command = _command(chapter, scale.name)
                 raise FileNotFoundError(f"{home} needs {other} for its other tables, got none; {command}")
             return Recorded((_tables(folder / other) if other else {}) | _tables(home), about)
@@ -226,23 +241,88 @@ def read(
     ------
     FileNotFoundError
         If it was not recorded; names the command that records it.
+    RecordError
+        If a file of it is damaged.
     """
+    _require_folder(folder)
     home = _home(folder, chapter, scale_name, corpus=corpus, articles=articles)
-    if not (home / "about.json").exists():
+    if not (home / ABOUT).exists():
         command = _command(chapter, scale_name, corpus=corpus, articles=articles)
         raise FileNotFoundError(f"{home} holds no recorded study; record it: {command}")
     return Recorded(_tables(home), _about(home))
 
 
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"need recorded results in {folder}, got no such folder; they lie in a checkout, beside the "
+            "source: run the book there, installed by `pip install -e .`"
+        )
+
+
 def _tables(home: Path) -> Tables:
+    """Return the tables of a record whose files are all as they were written."""
+    about, contents = _about(home), {}
+    for name, digest in about["sha256"].items():
+        path = home / name
+        contents[name] = path.read_bytes() if path.is_file() else b""
+        if _digest(contents[name]) != digest:
+            raise _damage_error(path, f"its SHA-256 is not the one in {ABOUT}", command=about["command"])
+    return _tables_of(contents)
+
+
+def _tables_of(contents: Mapping[str, bytes]) -> Tables:
     return {  # an empty cell alone is NaN: "None" may be a word
-        path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
-        for path in sorted(home.glob("*.csv"))
+        name.removesuffix(".csv"): pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""])
+        for name, content in sorted(contents.items())
+        if name.endswith(".csv")
     }
 
 
+def _picture(chapter: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the file of the chapter's picture, drawn from its tables as they are recorded, if it has one."""
+    picture = getattr(_module(chapter, "figures"), "PICTURE", None)
+    if picture is None:
+        return {}
+    plots.use_style()
+    drawn = io.BytesIO()
+    picture(_tables_of(contents)).savefig(drawn, format="svg", metadata={"Date": None})
+    return {f"{picture.__name__}.svg": drawn.getvalue()}
+
+
+def _sealed(about: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
+    """Return the content of `about.json` with the SHA-256 of each file and of itself, less its own."""
+    digests = {name: _digest(content) for name, content in contents.items()}
+    itself = _digest(_json({**about, "sha256": digests}))
+    return _json({**about, "sha256": {**digests, ABOUT: itself}})
+
+
 def _about(home: Path) -> dict[str, Any]:
-    return json.loads((home / "about.json").read_text(encoding="utf-8"))
+    """Return what stands in `about.json` if it is as it was written."""
+    path = home / ABOUT
+    try:
+        about: dict[str, Any] = json.loads(path.read_bytes())
+        digest = about["sha256"].pop(ABOUT)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damage_error(path, f"it holds no checksum of itself: {error!r}") from error
+    if _digest(_json(about)) != digest:
+        raise _damage_error(path, "its SHA-256 is not the one in it")
+    return about
+
+
+def _damage_error(path: Path, why: str, *, command: str = "python -m lmthesis.recorded") -> RecordError:
+    return RecordError(
+        f"{path} is damaged ({why}); put it back, such as by `git checkout -- {path}`, or record it again: "
+        f"{command}"
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _home(
@@ -290,11 +370,6 @@ def main() -> None:
     chosen = _module(call.chapter, "settings").scale
     scale = chosen(call.scale, corpus=call.corpus, articles=call.articles)
     home = record(call.chapter, scale, call.folder, corpus=call.corpus, articles=call.articles)
-    picture = getattr(_module(call.chapter, "figures"), "PICTURE", None)
-    if picture is not None:
-        plots.use_style()
-        tables = load(call.chapter, scale, call.folder).tables
-        picture(tables).savefig(home / f"{picture.__name__}.svg", metadata={"Date": None})
     print(f"recorded in {home}")
 
 

@@ -47,7 +47,8 @@ _WHOLE = "*"
 """In place of a definition's name: all of a module."""
 
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _LOCK = threading.RLock()
 
 

@@ -72,6 +72,18 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
             raise
 
 
+def require_place(path: Path) -> None:
+    """Raise an error unless a file or folder can be written here, before there is anything to write.
+
+    Raises
+    ------
+    StorageError
+        If the place cannot be written.
+    """
+    with errors_named(path), _folder_beside(path):
+        pass
+
+
 def move(file: Path, path: Path) -> None:
     """Move a whole file of the same folder to its place, in place of any that is there.
 
@@ -85,21 +97,6 @@ def move(file: Path, path: Path) -> None:
             os.fsync(content.fileno())
         file.replace(path)
         _sync(path.parent)
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are missing.
-
-    Raises
-    ------
-    StorageError
-        If the place cannot be written.
-    """
-    with errors_named(path):
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        for folder in reversed(missing):
-            _sync(folder.parent)
 
 
 @contextlib.contextmanager
@@ -118,9 +115,9 @@ def lock(path: Path, *, label: str) -> Iterator[None]:
     StorageError
         If the file cannot be written, or its disk has no locks between processes.
     """
-    make_folder(path.parent)
     holder = FileLock(path, fallback_to_soft=False)  # a soft one would outlive a process that is killed
     with errors_named(path):
+        _make_folder(path.parent)
         while not _is_acquired(holder):
             report(f"{label}: waiting for another process that makes it")
     try:
@@ -181,7 +178,7 @@ _BEFORE = "before"  # in a folder in which files are not whole yet: the folder t
 @contextlib.contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     """Yield a new folder beside a place; in the end all in it is gone, and the place is on the disk."""
-    make_folder(path.parent)
+    _make_folder(path.parent)
     prefix = f"{BEING_WRITTEN}{socket.gethostname()}-{os.getpid()}-"
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
@@ -190,6 +187,13 @@ def _folder_beside(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder(path: Path) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _sync(folder.parent)
 
 
 def _sweep(place: Path, *, now: float) -> None:
