@@ -1,14 +1,17 @@
 import json
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 import yaml
 from conftest import ROOT, TINY
 
 from lmbook import chapters, extension
 from lmdynamics.ground import provenance
+from lmdynamics.ground.storage import StorageError
 from lmdynamics.text import downloads
 from lmthesis import recorded
 
@@ -281,6 +284,47 @@ def test_a_run_is_kept_under_the_code_before_it(without_corpora, monkeypatch):
 
     monkeypatch.setattr(chapters, "execute", execute)
     assert chapters.executed(notebook, {}, root=without_corpora, label="tiny") == before
+
+
+@pytest.fixture
+def kept_run(without_corpora, monkeypatch):
+    """Where a run of a chapter is kept that printed something."""
+    printed = nbformat.v4.new_output("stream", name="stdout", text="h1 0.125\nh2 é 0.25\n")
+
+    def execute(notebook, parameters, **_):
+        chapters.code_cells(notebook)[-1].outputs = [printed]
+        return notebook
+
+    monkeypatch.setattr(chapters, "execute", execute)
+    return chapters.executed(chapters.read(TINY), {}, root=without_corpora, label="tiny")
+
+
+def test_a_kept_run_comes_back_as_it_was_written(kept_run):
+    (output,) = chapters.code_cells(chapters.load(kept_run))[-1].outputs
+    assert output.text == "h1 0.125\nh2 é 0.25\n"
+    assert [path.name for path in kept_run.parent.iterdir()] == [kept_run.name]
+
+
+def test_a_damaged_byte_of_a_kept_run_is_an_error_that_names_it(kept_run):
+    content, random = kept_run.read_bytes(), Random(0)
+    flipped = [
+        content[:at] + bytes([content[at] ^ 1 << random.randrange(8)]) + content[at + 1 :]
+        for at in range(0, len(content), 7)
+    ]
+    for damaged in (b"", b"{}", content[:-1], content[:-40], content + b" ", *flipped):
+        kept_run.write_bytes(damaged)
+        with pytest.raises(
+            chapters.ChapterError, match=rf"{kept_run} is damaged .*; delete it, and the chapter"
+        ):
+            chapters.load(kept_run)
+
+
+def test_a_run_that_cannot_be_kept_is_an_error_that_names_it(without_corpora, monkeypatch):
+    (without_corpora / ".cache").touch()
+    with pytest.raises(
+        StorageError, match=r"could not write .*\.cache/executed/\w+\.ipynb.*LMDYNAMICS_CACHE"
+    ):
+        chapters.write(chapters.read(TINY), chapters.stored(chapters.read(TINY), {}, root=without_corpora))
 
 
 def test_a_folder_of_corpora_that_is_none_is_left_for_a_cell_to_name(without_corpora, monkeypatch):

@@ -30,7 +30,7 @@ from papermill.translators import PythonTranslator, papermill_translators
 
 from lmbook import parameters as declarations
 from lmbook.following import following
-from lmdynamics.ground import provenance
+from lmdynamics.ground import provenance, storage
 from lmdynamics.text.downloads import DownloadError
 
 CACHE = "LMDYNAMICS_CACHE"
@@ -41,7 +41,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 
 
 class ChapterError(Exception):
-    """A cell raised, or the kernel died; the message holds the cell and its traceback."""
+    """A cell raised (the message holds it and its traceback), the kernel died, or a kept run is damaged."""
 
 
 class _Translator(PythonTranslator):
@@ -140,11 +140,33 @@ def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, 
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
-    """Write a notebook whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+    """Write a notebook whole or not at all, with the SHA-256 of its text less that of the checksum itself.
+
+    Raises
+    ------
+    lmdynamics.ground.storage.StorageError
+        If it cannot be written.
+    """
+    digest = hashlib.sha256(_sealed(notebook, "")).hexdigest()
+    storage.write(path, _sealed(notebook, digest))
+
+
+def load(path: Path) -> NotebookNode:
+    """Return a notebook as `write` has kept it.
+
+    Raises
+    ------
+    ChapterError
+        If it is damaged.
+    """
+    content = path.read_bytes()
+    try:
+        digest = json.loads(content)["metadata"]["lmbook"]["sha256"]
+        if hashlib.sha256(content.replace(digest.encode(), b"", 1)).hexdigest() != digest:
+            raise ValueError("its SHA-256 is not the one in its metadata")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ChapterError(f"{path} is damaged ({error}); delete it, and the chapter is run again") from error
+    return nbformat.reads(content.decode(), as_version=4)
 
 
 def merged(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
@@ -177,6 +199,12 @@ def environment(root: Path) -> Iterator[None]:
         for name in (CACHE, "PLOTLY_RENDERER"):
             del os.environ[name]
             os.environ.update({name: before[name]} if name in before else {})
+
+
+def _sealed(notebook: NotebookNode, digest: str) -> bytes:
+    """Return the text of a notebook with a checksum in its metadata."""
+    metadata = NotebookNode({**notebook.metadata, "lmbook": {"sha256": digest}})
+    return (nbformat.writes(NotebookNode({**notebook, "metadata": metadata})) + "\n").encode()
 
 
 def _place(notebook: NotebookNode, under: str, root: Path) -> Path:

@@ -83,15 +83,16 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
 def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     root = Path(app.srcdir)
     try:
-        path = _given() or pages.shown(notebook, root=root, label=docname)
+        given = _given()
+        path = given or pages.shown(notebook, root=root, label=docname)
+        run = nbformat.read(given, as_version=4) if given else path and chapters.load(path)
     except chapters.ChapterError as failure:
         print(f"\n{failure}\n", file=sys.stderr)
         _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
         return pages.without_outputs(notebook)
-    if path is None:
+    if path is None or run is None:
         _note(app.env, docname)["state"] = pages.state(notebook, root)
         return pages.without_outputs(notebook)
-    run = nbformat.read(path, as_version=4)
     _note(app.env, docname).update(state=str(path), run=str(path))
     runtime, when = run.metadata.papermill.duration, path.stat().st_mtime
     recorded = run.metadata.papermill.parameters.get("source") == pages.RECORDED

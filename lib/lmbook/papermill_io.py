@@ -10,6 +10,7 @@ import nbformat
 
 from lmbook import chapters
 from lmbook.following import following
+from lmdynamics.ground import storage
 
 # Papermill expects the text of a notebook to be called .ipynb.
 warnings.filterwarnings("ignore", message=r"The specified file \(chapters/.*\) does not end in")
@@ -34,7 +35,7 @@ class ChapterHandler:
     @classmethod
     def write(cls, text: str, path: str) -> None:
         """Write an executed notebook."""
-        Path(path).write_text(text, encoding="utf-8")
+        storage.write(Path(path), text.encode())
 
     @classmethod
     def listdir(cls, path: str) -> list[str]:
