@@ -85,7 +85,7 @@ def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbf
     try:
         given = _given()
         path = given or pages.shown(notebook, root=root, label=docname)
-        run = nbformat.read(given, as_version=4) if given else path and chapters.load(path)
+        run = nbformat.read(given, as_version=4) if given else chapters.load(path) if path else None
     except chapters.ChapterError as failure:
         print(f"\n{failure}\n", file=sys.stderr)
         _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())

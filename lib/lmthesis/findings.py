@@ -60,8 +60,8 @@ def by_chance(results: Mapping[str, Tables]) -> html.Paragraph:
     known = chapters()
     count = sum(len(known[name].verdict_table(tables)) for name, tables in results.items())
     return html.Paragraph(
-        f"Were every margin 0 in truth, chance alone would make at most {100 * ERROR:g} % of findings hold, and as "
-        f"many not hold: of these {count} findings {count * ERROR:.1f} each."
+        f"Were every margin 0 in truth, chance alone would make at most {100 * ERROR:g} % of findings hold, "
+        f"and as many not hold: of these {count} findings {count * ERROR:.1f} each."
     )
 
 

@@ -1,14 +1,13 @@
 """Results that were measured once and are kept: small tables beside what they were measured with.
 
 A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
-and the seconds of the call that wrote it, in which jobs done before cost nothing, and the SHA-256 of each file,
-its own among them, which is checked when it is read. Its table `rules` holds the rules of verdict as they were
-then. The folder is replaced as a whole. It is named
-`<chapter>-<scale>`; where the scale was given another text to read, its name follows, such as in
-`chapter_5-demo-ewt-150-articles` (of a path its last part and a hash), and tables that do not depend on the
-text are left out. It is written only by the code that measured it:
-`python -m lmthesis.recorded chapter_4 desktop` trains and measures what is missing and writes to
-`data/results`.
+and the seconds of the call that wrote it, in which jobs done before cost nothing, and the SHA-256 of each
+file, its own among them, which is checked when it is read. Its table `rules` holds the rules of verdict as
+they were then. The folder is replaced as a whole. It is named `<chapter>-<scale>`; where the scale was
+given another text to read, its name follows, such as in `chapter_5-demo-ewt-150-articles` (of a path its
+last part and a hash), and tables that do not depend on the text are left out. It is written only by the
+code that measured it: `python -m lmthesis.recorded chapter_4 desktop` trains and measures what is missing
+and writes to `data/results`.
 """
 
 import argparse
