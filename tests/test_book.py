@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 import yaml
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, never
 
 from lmbook import chapters, extension
 from lmdynamics.ground import provenance
@@ -319,12 +319,13 @@ def test_a_damaged_byte_of_a_kept_run_is_an_error_that_names_it(kept_run):
             chapters.load(kept_run)
 
 
-def test_a_run_that_cannot_be_kept_is_an_error_that_names_it(without_corpora, monkeypatch):
+def test_a_run_that_cannot_be_kept_is_an_error_that_names_it_before_it_begins(without_corpora, monkeypatch):
+    monkeypatch.setattr(chapters, "execute", never)
     (without_corpora / ".cache").touch()
     with pytest.raises(
         StorageError, match=r"could not write .*\.cache/executed/\w+\.ipynb.*LMDYNAMICS_CACHE"
     ):
-        chapters.write(chapters.read(TINY), chapters.stored(chapters.read(TINY), {}, root=without_corpora))
+        chapters.executed(chapters.read(TINY), {}, root=without_corpora, label="tiny")
 
 
 def test_a_folder_of_corpora_that_is_none_is_left_for_a_cell_to_name(without_corpora, monkeypatch):

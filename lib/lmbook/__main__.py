@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from lmbook import build, chapters, extension, parameters
+from lmdynamics.ground import storage
 from lmdynamics.text import corpora
 
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _build(call: argparse.Namespace) -> int:
     try:
         return build.build(chapters.project_root(Path.cwd()))
-    except (FileNotFoundError, parameters.ParameterError) as error:
+    except (FileNotFoundError, storage.StorageError, parameters.ParameterError) as error:
         raise RefusedError(error) from None
 
 

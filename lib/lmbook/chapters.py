@@ -129,10 +129,19 @@ def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, l
 
 
 def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> Path:
-    """Return where a chapter's run is kept, running it first if it is not. Raises what `execute` raises."""
+    """Return where a chapter's run is kept, running it first if it is not.
+
+    Raises
+    ------
+    ChapterError
+        If a cell raises or the kernel dies.
+    lmdynamics.ground.storage.StorageError
+        If the run cannot be kept, where that is known before it begins.
+    """
     under = key(notebook, parameters)  # of the code before the run, which may be edited meanwhile
     path = _place(notebook, under, root)
     if not path.exists():
+        storage.require_place(path)  # before hours of work
         run = execute(notebook, parameters, root=root, label=label)
         path = _place(notebook, under, root)  # with the corpora after it, which may have downloaded some
         write(run, path)

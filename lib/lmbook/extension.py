@@ -83,9 +83,8 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
 def _executed(app: Sphinx, docname: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     root = Path(app.srcdir)
     try:
-        given = _given()
-        path = given or pages.shown(notebook, root=root, label=docname)
-        run = nbformat.read(given, as_version=4) if given else chapters.load(path) if path else None
+        path = _given() or pages.shown(notebook, root=root, label=docname)
+        run = chapters.load(path) if path else None
     except chapters.ChapterError as failure:
         print(f"\n{failure}\n", file=sys.stderr)
         _note_run(app.env, docname, succeeded=False, runtime=None, when=time.time())
