@@ -21,6 +21,7 @@ from lmdynamics.ground.progress import report
 NOT_IN_NUMBERS = ("*",)  # where numbers are kept, not what they are
 BEING_WRITTEN = ".being-written-"
 """Begins the names of folders in which files are not whole yet."""
+_BEFORE = "before"  # in such a folder: the one that is replaced
 _ABANDONED = 86_400.0  # seconds after which what a process of another machine writes is taken for abandoned
 _WAIT = 2.0  # seconds between two reports that another process holds a lock
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
@@ -172,9 +173,6 @@ def errors_named(path: Path, size: int = 0) -> Iterator[None]:
         ) from error
 
 
-_BEFORE = "before"  # in a folder in which files are not whole yet: the folder that they replace
-
-
 @contextlib.contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     """Yield a new folder beside a place; in the end all in it is gone, and the place is on the disk."""
@@ -199,7 +197,7 @@ def _make_folder(path: Path) -> None:
 def _sweep(place: Path, *, now: float) -> None:
     """Remove what killed processes left in a folder."""
     for left in place.glob(f"{BEING_WRITTEN}*"):
-        with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+        with contextlib.suppress(OSError):  # another process sweeps too, or it is another user's
             if _is_abandoned(left, now):
                 _put_back(left)
                 shutil.rmtree(left, ignore_errors=True)
