@@ -353,3 +353,12 @@ def test_a_pair_that_cannot_be_is_refused_and_adds_nothing(column, value, messag
     with pytest.raises(ValueError, match=message):
         sums.update(replace(pairs, **{column: spoilt}))
     pd.testing.assert_frame_equal(sums.means(*LEVELS), before)
+
+
+def test_means_over_samples_are_of_the_sentences_as_often_as_each_counts():
+    pairs = made_up()
+    found = summed(pairs).means()
+    counts = bootstrap.weights(int(pairs.sentences.max()) + 1, np.random.default_rng(0))[2]
+    of_pairs = counts[pairs.sentences]
+    expected = (of_pairs * pairs.values).sum() / of_pairs.sum()
+    assert found.loc[0, "mean_sample_2"] == pytest.approx(expected, rel=5e-4)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from lmdynamics.measures import bootstrap, words
 from lmdynamics.measures.words import (
     WordSums,
     coefficients,
@@ -408,3 +409,27 @@ def test_matched_words_by_hand():
 def test_too_few_words_to_match_are_refused():
     with pytest.raises(ValueError, match="need 3 words of each class, got 4 and 2"):
         matched(np.arange(1, 5), np.arange(1, 3), 3)
+
+
+def test_a_word_counts_as_often_in_the_samples_of_a_group_as_in_those_of_all_words():
+    rng = np.random.default_rng(4)
+    values, against = rng.normal(size=60), rng.lognormal(size=60)
+    group = np.arange(60) % 3 == 0
+    weights = bootstrap.weights(60, np.random.default_rng(0))[:, group]
+    table = words.correlations(np.where(group, values, np.nan)[:, None], against, ["value"])
+    for n in (1, bootstrap.KEPT):
+        counts = weights[n].astype(int)
+        x, y = (np.repeat(each[group], counts) for each in (values, against))
+        assert table.loc[0, f"correlation_sample_{n}"] == pytest.approx(stats.pearsonr(x, y)[0], abs=5e-5)
+        assert table.loc[0, f"mean_sample_{n}"] == pytest.approx(x.mean(), rel=5e-4)
+    assert table.loc[0, "mean"] == pytest.approx(values[group].mean())
+
+
+def test_words_that_are_left_out_of_a_regression_do_not_change_how_often_others_count():
+    rng = np.random.default_rng(5)
+    values, feature = rng.normal(size=40), rng.normal(size=40)
+    kept = np.arange(40) % 4 > 0
+    table = words.coefficients(np.where(kept, values, np.nan), {"feature": feature})
+    counts = bootstrap.weights(40, np.random.default_rng(0))[3, kept].astype(int)
+    slope = stats.linregress(np.repeat(feature[kept], counts), np.repeat(values[kept], counts)).slope
+    assert table.loc[0, "coefficient_sample_3"] == pytest.approx(slope, rel=5e-4)
