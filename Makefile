@@ -7,7 +7,6 @@ BIN := .venv/bin
 PYTHONS := python3.13 python3.12 python3.11
 CODE := lib tests benchmarks hatch_build.py
 CHAPTERS := $(shell grep -l '{code-cell}' chapters/*.md)
-CACHE := $(abspath $(or $(LMDYNAMICS_CACHE),.cache))
 SCALE ?=# smoke, demo, desktop or thesis; empty for what each chapter says itself
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,8 +22,7 @@ book: .venv/installed ## build the book, at once from recorded results, then by 
 	@python -m lmbook build
 
 notebook: .venv/installed ## open the chapters as notebooks in JupyterLab
-	@LMDYNAMICS_CACHE="$(CACHE)" JUPYTER_CONFIG_PATH=$(CURDIR)/lib/lmbook/jupyter \
-		jupyter lab chapters
+	@python -m lmbook notebook
 
 test: lint types ## lint, check types, run the tests
 	@pytest -q
@@ -48,7 +46,7 @@ bench: .venv/installed ## measure speed beside the alternatives
 	@python -m benchmarks
 
 clean: ## remove the built book and the kept runs of chapters (trained models stay in .cache)
-	@rm -rf _build "$(CACHE)/executed"
+	@cache="$${LMDYNAMICS_CACHE:-.cache}"; rm -rf _build "$${cache/#\~/$$HOME}/executed"
 
 # Installed anew only when what is to be installed has changed.
 .venv/installed: pyproject.toml constraints.txt hatch_build.py

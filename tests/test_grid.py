@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from conftest import never
@@ -340,14 +340,17 @@ grid.table(test_grid.noted, [({folder!r}, seed, 0.5) for seed in range(6)])
 """
 
 
-def test_a_study_that_was_killed_goes_on_with_the_jobs_that_it_lacks(tmp_path, cache):
+def test_a_study_that_was_killed_ends_its_workers_and_goes_on_with_the_jobs_that_it_lacks(tmp_path, cache):
     script = STUDY.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    study = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    study = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 60
     while len(homes(cache)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(study.pid, signal.SIGKILL)
+    children = psutil.Process(study.pid).children(recursive=True)
+    study.kill()
     study.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
     kept = {json.loads((home / "job.json").read_text())["arguments"][1] for home in homes(cache)}
     assert 2 <= len(kept) < 6
     (tmp_path / "notes").unlink()

@@ -1,16 +1,26 @@
+import ctypes
 import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
-from conftest import TINY
+from conftest import ROOT, TINY
+from filelock import FileLock
 
-from lmbook import chapters, parameters
+from lmbook import build, chapters, parameters
 from lmbook.__main__ import _absolute, main
 from lmbook.following import following
 from lmdynamics.ground import progress
+from lmdynamics.ground.paths import CACHE_VARIABLE
+from lmdynamics.text.downloads import DATA_VARIABLE
 
 DECLARED = """
 scale: Literal["smoke", "demo"] = "demo"  # how large
@@ -117,12 +127,60 @@ def test_only_a_corpus_that_is_a_path_is_seen_from_where_the_command_was_given(t
     assert _absolute({"corpus": "mytext"}, tmp_path) == {"corpus": "mytext"}
 
 
-def test_kernels_are_told_the_whole_path_of_the_cache_and_no_longer_after(tmp_path, monkeypatch):
+@pytest.mark.parametrize("variable", [CACHE_VARIABLE, DATA_VARIABLE])
+def test_kernels_are_told_whole_paths_and_no_longer_after(tmp_path, monkeypatch, variable):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(chapters.CACHE, "mine")
+    monkeypatch.setenv(variable, "mine")
     with chapters.environment(Path("elsewhere")):
-        assert os.environ[chapters.CACHE] == str(tmp_path / "mine")
-    assert os.environ[chapters.CACHE] == "mine"
+        assert os.environ[variable] == str(tmp_path / "mine")
+    assert os.environ[variable] == "mine"
+
+
+def test_an_empty_variable_names_no_folder(tmp_path, monkeypatch):
+    for variable in (CACHE_VARIABLE, DATA_VARIABLE):
+        monkeypatch.setenv(variable, "")
+    assert chapters.variables(tmp_path)[CACHE_VARIABLE] == str(tmp_path / ".cache")
+    assert DATA_VARIABLE not in chapters.variables(tmp_path)
+
+
+def test_jupyterlab_is_told_the_same_whatever_the_folders_are_called(tiny_book, monkeypatch):
+    root = tiny_book.rename(tiny_book.with_name("a book's (name)"))
+    monkeypatch.chdir(root)
+    monkeypatch.setenv(DATA_VARIABLE, "my corpora")
+    seen = []
+    monkeypatch.setattr(os, "execve", lambda *call: seen.append(call))
+    main(["notebook"])
+    ((program, arguments, variables),) = seen
+    assert program == Path(sys.executable).with_name("jupyter-lab")
+    assert arguments[1:] == [str(root / "chapters")]
+    assert variables[CACHE_VARIABLE] == str(root / ".cache")
+    assert variables[DATA_VARIABLE] == str(root / "my corpora")
+    assert chapters.JUPYTER / "labconfig" in Path(variables["JUPYTER_CONFIG_PATH"]).iterdir()
+
+
+def test_make_works_in_a_folder_with_a_space_in_its_name(tmp_path):
+    """A stand-in for Python says what it is called with."""
+    folder, cache = tmp_path / "a book", tmp_path / "a cache"
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / "chapters").mkdir()
+    (cache / "executed").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "hatch_build.py"):
+        shutil.copy(ROOT / name, folder)
+    python = folder / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "$PWD: $*"\n')
+    python.chmod(0o755)
+    (folder / ".venv" / "installed").touch()
+    run = subprocess.run(
+        ["make", "notebook", "clean"],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), CACHE_VARIABLE: "~/a cache"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, f"{folder}: -m lmbook notebook\n"), run.stderr
+    assert not (cache / "executed").exists()
+    assert cache.exists()
 
 
 def test_a_run_leaves_the_executed_notebook_and_its_page(tiny_book, command):
@@ -164,6 +222,107 @@ def test_a_path_means_what_it_means_where_it_was_typed(tiny_book, monkeypatch):
     (tiny_book / "chapters" / "01_tiny.md").write_text(source)
     main(["run", "../chapters/01_tiny.md", "-p", "corpus", "text", "-p", "scale", "demo"])
     assert seen == {"corpus": str(tiny_book / "elsewhere" / "text"), "scale": "demo"}
+
+
+LOCKED = """
+import time
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def locked(name: str) -> None:
+    with FileLock(f"{name}.lock"):
+        Path(name).touch()
+        time.sleep(600)
+"""
+IN_WORKERS = """
+from lmdynamics.ground import grid
+import locked
+
+grid.results(locked.locked, [("one",), ("other",)])
+"""
+IN_THE_KERNEL = """
+from pathlib import Path
+import locked
+
+Path("other").touch()
+locked.locked("one")
+"""
+
+
+@pytest.fixture
+def adopting():
+    """Orphans are adopted by this process and not by process 1, as a desktop's systemd does."""
+    adopt = partial(ctypes.CDLL(None).prctl, 36)  # PR_SET_CHILD_SUBREAPER
+    assert adopt(1, 0, 0, 0) == 0
+    yield
+    adopt(0, 0, 0, 0)
+
+
+def processes(mark):
+    """The numbers of those that have a variable of that value in their environment."""
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):
+            if each.status() != psutil.STATUS_ZOMBIE and each.environ().get("MARK") == mark:
+                found.append(each.pid)
+    return found
+
+
+def wait(until, *, seconds):
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+@pytest.mark.parametrize(
+    ("line", "code", "end", "status"),
+    [
+        ("python -m lmbook run chapters/01_tiny.md", IN_WORKERS, signal.SIGTERM, 128 + signal.SIGTERM),
+        ("papermill chapters/01_tiny.md out.ipynb", IN_THE_KERNEL, signal.SIGKILL, -signal.SIGKILL),
+    ],
+    ids=["lmbook", "papermill"],
+)
+def test_whatever_ends_a_run_nothing_of_it_goes_on(tiny_book, adopting, line, code, end, status):
+    (tiny_book / "locked.py").write_text(LOCKED)
+    (tiny_book / "chapters" / "01_tiny.md").write_text(TINY.replace("print(scale", f"{code}\nprint(scale"))
+    program, *rest = line.split()
+    run = subprocess.Popen(
+        [Path(sys.executable).with_name(program), *rest],
+        cwd=tiny_book,
+        env={**os.environ, "MARK": str(tiny_book)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait(lambda: all((tiny_book / name).exists() for name in ("one", "other")), seconds=90)
+    run.send_signal(end)
+    assert run.wait(10) == status
+    wait(lambda: not processes(str(tiny_book)), seconds=10)
+    for name in ("one", "other"):
+        FileLock(tiny_book / f"{name}.lock").acquire(timeout=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_asked_to_end_says_how_to_go_on(tiny_book, monkeypatch, capsys, number):
+    monkeypatch.setattr(chapters, "execute", lambda *_, **__: os.kill(os.getpid(), number))
+    assert main(["run", str(tiny_book / "chapters" / "01_tiny.md")]) == 128 + number
+    assert "The same command goes on from here." in capsys.readouterr().err
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_was_turned_off_stays_so(tiny_book, monkeypatch):
+    """As nohup does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(build, "build", lambda root: os.kill(os.getpid(), signal.SIGHUP) or 0)
+    monkeypatch.chdir(tiny_book)
+    try:
+        assert main(["build"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_plain_papermill_runs_a_chapter(tiny_book, command):

@@ -1,6 +1,7 @@
 """Run one chapter with other parameters: `python -m lmbook run chapters/<chapter>.md -p epochs 5`.
 
 Or build the whole book: `python -m lmbook build`, at once from recorded results, then page by page from runs.
+Or open the chapters in JupyterLab: `python -m lmbook notebook`.
 
 Exit status: 0 when all was run and its pages were built, 1 when a cell failed or, in the whole book,
 something warned, 2 when the call was refused.
@@ -10,9 +11,12 @@ import argparse
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +35,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser, call = _parsed(arguments)
     try:
-        status: int = call.command(call)
+        with _signals_as_interrupts():
+            status: int = call.command(call)
     except RefusedError as error:
         parser.exit(2, f"lmbook {call.name}: {error}\n")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         logging.getLogger("asyncio").disabled = True  # it would report the cell that was cut off
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        return 130  # as shells have it
+        with suppress(OSError):  # the terminal may be gone
+            print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        (number,) = interrupt.args or (signal.SIGINT,)
+        return 128 + int(number)  # as shells have it
     return status
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """Stop in order, kernel first, where the system or a closing terminal asks to end; a second time at once."""
+    heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) == signal.SIG_DFL]
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in heeded:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt(number)
+
+    for each in heeded:  # not those that nohup has turned off
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each in heeded:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _build(call: argparse.Namespace) -> int:
@@ -46,6 +72,18 @@ def _build(call: argparse.Namespace) -> int:
         return build.build(chapters.project_root(Path.cwd()))
     except (FileNotFoundError, storage.StorageError, parameters.ParameterError) as error:
         raise RefusedError(error) from None
+
+
+def _notebook(call: argparse.Namespace) -> int:
+    """Become JupyterLab, whose kernels are those of the book."""
+    try:
+        root = chapters.project_root(Path.cwd())
+    except FileNotFoundError as error:
+        raise RefusedError(error) from None
+    config = [str(chapters.JUPYTER), os.environ.get("JUPYTER_CONFIG_PATH")]
+    own = chapters.variables(root) | {"JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, config))}
+    program = Path(sys.executable).with_name("jupyter-lab")
+    os.execve(program, [program.name, str(root / "chapters")], os.environ | own)
 
 
 def _run(call: argparse.Namespace) -> int:
@@ -76,6 +114,7 @@ def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpa
     parser = argparse.ArgumentParser(prog="python -m lmbook", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="name")
     commands.add_parser("build", help="build the whole book").set_defaults(command=_build)
+    commands.add_parser("notebook", help="open the chapters in JupyterLab").set_defaults(command=_notebook)
     run = commands.add_parser("run", help="run one chapter")
     run.set_defaults(command=_run)
     run.add_argument("chapter", type=Path, help="the chapter's text, chapters/....md")
@@ -115,7 +154,7 @@ def _page(chapter: Path, executed: Path, root: Path) -> Path:
         (book / "_toc.yml").write_text(yaml.safe_dump(contents))
         subprocess.run(
             [Path(sys.executable).with_name("jupyter-book"), "build", "-qq", book],
-            env=os.environ | {extension.EXECUTED: str(executed)},
+            env=os.environ | {extension.EXECUTED: str(executed), extension.PARENT: str(os.getpid())},
             check=True,
             stdout=subprocess.DEVNULL,
         )

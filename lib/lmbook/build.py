@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lmbook import chapters, pages
+from lmbook import chapters, extension, pages
 
 _STRICT = ("-W", "-n", "--keep-going", "-q")  # warnings are errors, all of them shown, and nothing else
 
@@ -69,10 +69,10 @@ def _without_a_run(root: Path) -> list[str]:
 def _rendered(root: Path, source: str, *options: str) -> bool:
     """Build all pages that changed; tell whether nothing failed or warned."""
     program = Path(sys.executable).with_name("jupyter-book")
-    variables = {pages.SOURCE: source, chapters.CACHE: str(chapters.cache_folder(root))}
+    own = {pages.SOURCE: source, extension.PARENT: str(os.getpid())}
     build = subprocess.run(
         [program, "build", root, *_STRICT, *options],
-        env=os.environ | variables,
+        env=os.environ | chapters.variables(root) | own,
         stdout=subprocess.DEVNULL,
         check=False,
     )

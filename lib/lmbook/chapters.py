@@ -31,9 +31,11 @@ from papermill.translators import PythonTranslator, papermill_translators
 from lmbook import parameters as declarations
 from lmbook.following import following
 from lmdynamics.ground import provenance, storage
-from lmdynamics.text.downloads import DownloadError
+from lmdynamics.ground.paths import CACHE_VARIABLE, named_by
+from lmdynamics.text.downloads import DATA_VARIABLE, DownloadError
 
-CACHE = "LMDYNAMICS_CACHE"
+JUPYTER = Path(__file__).with_name("jupyter")
+"""The kernel of the book, and how JupyterLab opens a chapter."""
 EXPERIMENTS = "lmthesis"
 """The package of the book's experiments; results that it recorded are read by its module `recorded` alone."""
 INJECTED = "injected-parameters"
@@ -89,8 +91,7 @@ def project_root(path: Path) -> Path:
 
 def cache_folder(root: Path) -> Path:
     """Return the folder of what is kept between runs: `LMDYNAMICS_CACHE`, else `.cache` in the project."""
-    named = os.environ.get(CACHE)
-    return Path(named).expanduser().absolute() if named else root / ".cache"
+    return named_by(CACHE_VARIABLE) or root / ".cache"
 
 
 def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
@@ -198,14 +199,14 @@ def merged(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
 
 @contextmanager
 def environment(root: Path) -> Iterator[None]:
-    """Set what a kernel needs to know: the cache, wherever the kernel starts, and figures as data."""
+    """Set what a kernel needs to know: `variables`, and figures as data."""
     before = dict(os.environ)
-    os.environ[CACHE] = str(cache_folder(root))
-    os.environ["PLOTLY_RENDERER"] = before.get("PLOTLY_RENDERER") or "plotly_mimetype"
+    own = variables(root) | {"PLOTLY_RENDERER": before.get("PLOTLY_RENDERER") or "plotly_mimetype"}
+    os.environ.update(own)
     try:
         yield
     finally:
-        for name in (CACHE, "PLOTLY_RENDERER"):
+        for name in own:
             del os.environ[name]
             os.environ.update({name: before[name]} if name in before else {})
 
@@ -214,6 +215,24 @@ def _sealed(notebook: NotebookNode, digest: str) -> bytes:
     """Return the text of a notebook with a checksum in its metadata."""
     metadata = NotebookNode({**notebook.metadata, "lmbook": {"sha256": digest}})
     return (nbformat.writes(NotebookNode({**notebook, "metadata": metadata})) + "\n").encode()
+
+
+def variables(root: Path) -> dict[str, str]:
+    """Return what environment variables are to hold in a kernel of the book, wherever it starts.
+
+    Returns
+    -------
+    dict[str, str]
+        By name: the folders of the cache and of corpora as whole paths, from where this process stands; and
+        where Jupyter finds a kernel that ends with the process that starts it.
+    """
+    jupyter = [str(JUPYTER), os.environ.get("JUPYTER_PATH")]
+    own = {
+        CACHE_VARIABLE: str(cache_folder(root)),
+        "JUPYTER_PATH": os.pathsep.join(filter(None, jupyter)),
+    }
+    data = named_by(DATA_VARIABLE)
+    return own | ({DATA_VARIABLE: str(data)} if data else {})
 
 
 def _place(notebook: NotebookNode, under: str, root: Path) -> Path:

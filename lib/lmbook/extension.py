@@ -20,13 +20,16 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
 
 from lmbook import chapters, pages, parameters
+from lmdynamics.ground import lifetime
 
 UNFINISHED = ".unfinished"
 EXECUTED = "LMBOOK_EXECUTED"  # a notebook that was run already, and is to be shown as it is
+PARENT = "LMBOOK_PARENT"  # number of the process with which this build is to end
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the hooks."""
+    app.connect("builder-inited", _end_with_parent)
     app.connect("builder-inited", _require_a_source)
     app.connect("builder-inited", _add_style)
     app.connect("env-get-outdated", _outdated)
@@ -37,6 +40,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", _fail_after_a_failed_chapter)
     app.connect("build-finished", _note_the_end)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _end_with_parent(app: Sphinx) -> None:
+    if parent := os.environ.get(PARENT):
+        lifetime.end_with(int(parent))
 
 
 def _require_a_source(app: Sphinx) -> None:

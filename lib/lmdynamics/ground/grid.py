@@ -9,7 +9,8 @@ The engine is joblib: processes on one machine, each job on one processor, so th
 how many there are; threads where one GPU serves all; the workers of a Dask cluster where the environment
 variable `LMDYNAMICS_CLUSTER` names its scheduler, or inside `joblib.parallel_config("dask")`. All of them
 keep tables in the same cache directory, so on several machines it lies on a disk that they share. Nothing
-else in the library knows of processes, threads, devices or clusters.
+else in the library knows of processes, threads, devices or clusters. Processes of this machine end with the
+one that they work for, whatever ended that (`lifetime`); a cluster's workers finish the jobs that they have.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import get_active_backend
 
-from lmdynamics.ground import storage
+from lmdynamics.ground import lifetime, storage
 from lmdynamics.ground.paths import cache_directory
 from lmdynamics.ground.provenance import (
     code_fingerprint,
@@ -170,8 +171,9 @@ def stream(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> It
     calls = iter(calls)
     first_calls = list(itertools.islice(calls, 2))
     work = (joblib.delayed(function)(*each) for each in itertools.chain(first_calls, calls))
+    processes = 1 if len(first_calls) < 2 else -1
     try:
-        yield from joblib.Parallel(n_jobs=1 if len(first_calls) < 2 else -1, return_as="generator")(work)
+        yield from joblib.Parallel(n_jobs=processes, return_as="generator", **_worker_life())(work)
     finally:
         get_reusable_executor().shutdown()
 
@@ -251,9 +253,14 @@ def _engine(jobs: int) -> Iterator[joblib.Parallel]:
     else:
         processes = joblib.cpu_count() if asked in (None, 1) else joblib.effective_n_jobs(asked)
         try:
-            yield joblib.Parallel(n_jobs=min(jobs, processes))
+            yield joblib.Parallel(n_jobs=min(jobs, processes), **_worker_life())
         finally:
             get_reusable_executor().shutdown()  # idle workers hold memory, and warn when the interpreter ends
+
+
+def _worker_life() -> dict[str, Any]:
+    """What lets processes that work for this one end with it."""
+    return {"initializer": lifetime.end_with, "initargs": (os.getpid(),)}
 
 
 def _type_name(value: Any) -> str:

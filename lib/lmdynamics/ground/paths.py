@@ -5,6 +5,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+CACHE_VARIABLE = "LMDYNAMICS_CACHE"
+"""The environment variable that names the cache."""
+
 
 def cache_directory() -> Path:
     """Return the folder for downloads, corpora and trained runs; it need not exist yet.
@@ -12,5 +15,13 @@ def cache_directory() -> Path:
     The environment variable ``LMDYNAMICS_CACHE`` names it; without that variable it is
     the system's own folder for caches.
     """
-    folder = os.environ.get("LMDYNAMICS_CACHE")
-    return Path(folder).expanduser().absolute() if folder else user_cache_path("lmdynamics")
+    return named_by(CACHE_VARIABLE) or user_cache_path("lmdynamics")
+
+
+def named_by(variable: str) -> Path | None:
+    """Return the whole path that an environment variable holds; None where it is empty or absent.
+
+    A relative path is one from where this process stands, `~` the user's home.
+    """
+    name = os.environ.get(variable)
+    return Path(name).expanduser().absolute() if name else None

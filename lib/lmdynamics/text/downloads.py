@@ -9,7 +9,6 @@ comes back has the SHA-256 recorded here (of the unpacked bytes).
 
 import hashlib
 import lzma
-import os
 import threading
 from functools import cache
 from io import FileIO, TextIOWrapper
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 from lmdynamics.ground import storage
 from lmdynamics.ground.extras import extra
-from lmdynamics.ground.paths import cache_directory
+from lmdynamics.ground.paths import cache_directory, named_by
 
 with extra("text"):
     import requests
@@ -137,13 +136,12 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 def _local_path(name: str) -> Path | None:
     """Return the path of a file in the folder of corpora, or None if it is not there."""
-    folder = os.environ.get(DATA_VARIABLE)
-    if not folder:
+    folder = named_by(DATA_VARIABLE)
+    if folder is None:
         return None
-    folder = str(Path(folder).expanduser())
-    if not Path(folder).is_dir():
+    if not folder.is_dir():
         raise DownloadError(
-            f"{DATA_VARIABLE} must name a folder of corpora, got {folder!r}, which is no folder; "
+            f"{DATA_VARIABLE} must name a folder of corpora, got {str(folder)!r}, which is no folder; "
             "correct the variable or unset it"
         )
     paths = (Path(folder, name), Path(folder, name + ".xz"))
