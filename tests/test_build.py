@@ -33,7 +33,7 @@ class Executed:
         self.calls = []
         self.fails = lambda label, values: False
 
-    def __call__(self, notebook, values, *, root, label):
+    def __call__(self, notebook, values, *, root, label, rescue):
         self.calls.append((label, values))
         if self.fails(label, values):
             raise chapters.ChapterError(f"{label} failed. In a cell:\nFileNotFoundError: not recorded")
@@ -140,7 +140,7 @@ def test_a_page_that_fails_is_named_and_the_others_are_run(two_pages, rendered, 
 
 
 def test_a_page_that_was_edited_while_it_was_run_is_named(two_pages, rendered, monkeypatch, capsys):
-    def execute(notebook, values, *, label, root):
+    def execute(notebook, values, *, label, root, rescue):
         (root / f"{label}.md").write_text(with_code(TINY, "2"))
         return notebook
 
@@ -154,7 +154,7 @@ def test_a_page_is_run_anew_when_its_text_was_edited_before_its_turn(
 ):
     seen = []
 
-    def execute(notebook, values, *, label, root):
+    def execute(notebook, values, *, label, root, rescue):
         seen.append(chapters.code_cells(notebook)[-1].source)
         (root / f"{LAST}.md").write_text(with_code(TINY, "2"))
         return notebook
@@ -198,16 +198,31 @@ def test_nothing_is_run_where_the_first_step_leaves_no_book(two_pages, executed,
     assert capsys.readouterr().out == ""
 
 
-def test_an_unknown_source_is_refused_with_the_choices(tiny_book, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("variable", "choices"),
+    [(pages.SOURCE, "run, recorded, ready"), (pages.SCALE, "smoke, demo, desktop, thesis")],
+)
+def test_an_unknown_source_or_scale_is_refused_with_the_choices(
+    tiny_book, monkeypatch, capsys, variable, choices
+):
     monkeypatch.chdir(tiny_book)
-    monkeypatch.setenv(pages.SOURCE, "memory")
+    monkeypatch.setenv(variable, "memory")
     with pytest.raises(SystemExit) as exit_:
         main(["build"])
     assert exit_.value.code == 2
-    refusal = "LMBOOK_SOURCE needs one of run, recorded, ready, got 'memory'"
+    refusal = f"{variable} needs one of {choices}, got 'memory'"
     assert refusal in capsys.readouterr().err
     with pytest.raises(extension.ConfigError, match=refusal):
-        extension._require_a_source(SimpleNamespace())
+        extension._require_known_variables(SimpleNamespace())
+
+
+def test_a_build_that_another_process_started_ends_with_it(monkeypatch):
+    ended = []
+    monkeypatch.setattr(extension.lifetime, "end_with", ended.append)
+    extension._end_with_parent(SimpleNamespace())
+    monkeypatch.setenv(extension.PARENT, "7")
+    extension._end_with_parent(SimpleNamespace())
+    assert ended == [7]
 
 
 def test_a_folder_without_a_book_is_refused(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from lmdynamics.ground import grid
 from lmdynamics.measures import similarity
 from lmdynamics.measures.probes import ProbeSettings
 from lmdynamics.observe import activations
-from lmthesis import recorded
+from lmthesis import language_models, recorded
 from lmthesis.chapter_4 import figures, page, probing, settings, taggers, trajectories
 from lmthesis.chapter_4.claims import CLAIMS
 from lmthesis.chapter_4.study import LEFT_OUT, study
@@ -24,7 +24,7 @@ SMALL = settings.scale("smoke", epochs=2, tagger_epochs=1, probe_epochs=10)
 
 @pytest.fixture(scope="module")
 def trained(kept):
-    return taggers.trained(SMALL)
+    return taggers.trained(SMALL, language_models.prepared(SMALL))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from lmdynamics.observe import gradients
 from lmdynamics.observe.allocation import allocations, by_unit, loss_and_gradient
 from lmdynamics.observe.gradients import GradientError
 from lmdynamics.text.streams import Examples, streams
-from lmthesis import findings, recorded
+from lmthesis import findings, language_models, recorded
 from lmthesis.chapter_6 import loss_changes, page, settings
 from lmthesis.chapter_6 import words as of_words
 from lmthesis.chapter_6.claims import CLAIMS
@@ -31,7 +31,7 @@ MAIN, SHUFFLED, NARROW = of_words.MAIN, of_words.SHUFFLED, "20 units"
 
 @pytest.fixture(scope="module")
 def models(kept):
-    return of_words.trained(SMALL)
+    return of_words.trained(SMALL, language_models.prepared(SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_a_gradient_that_is_no_number_is_named_by_model_checkpoint_layer_and_tok
 
 
 def test_unknown_parts_are_refused():
-    with pytest.raises(ValueError, match="a part is one of train, dev, test, got 'valid'"):
+    with pytest.raises(ValueError, match="part needs one of train, dev, test, got 'valid'"):
         settings.scale("smoke", part="valid")
 
 

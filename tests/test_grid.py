@@ -359,6 +359,14 @@ def test_a_study_that_was_killed_ends_its_workers_and_goes_on_with_the_jobs_that
     assert {int(seed) for seed in notes(tmp_path, "begun")} == set(range(6)) - kept
 
 
+@pytest.mark.parametrize(("parent", "status"), [("os.getppid()", 0), ("os.getpid()", 1)])
+def test_a_process_goes_on_while_its_parent_is_the_one_that_it_should_be(parent, status):
+    script = (
+        f"import os, time; from lmdynamics.ground import lifetime; lifetime.end_with({parent}); time.sleep(1)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == status
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("how", ["by the address of its scheduler", "by joblib's own setting"])

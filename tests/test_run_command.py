@@ -1,13 +1,16 @@
 import ctypes
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import psutil
@@ -108,13 +111,73 @@ def test_a_chapter_that_is_not_there_exits_with_2(tiny_book, capsys):
     assert "02_absent.md" in capsys.readouterr().err
 
 
+def refused(tiny_book, capsys, options, message):
+    """That a call of the chapter is refused, and nothing was run."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", str(tiny_book / "chapters" / "01_tiny.md"), *options])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tiny_book.rglob("*.ipynb"))
+
+
 @pytest.mark.parametrize("output", ["out", "out.html", "."])
 def test_an_output_that_is_no_notebook_exits_with_2_and_runs_nothing(tiny_book, capsys, output):
+    refused(tiny_book, capsys, ["-o", output], "-o needs the name of a notebook, OUT.ipynb")
+
+
+def test_an_output_without_a_name_is_refused(tiny_book, capsys):
+    refused(tiny_book, capsys, ["-o", ""], "-o: invalid path value: ''")
+
+
+def test_an_output_below_a_file_or_beside_one_of_its_name_is_refused(tiny_book, capsys):
+    (tiny_book / "taken").touch()
+    below, beside = tiny_book / "taken" / "out.ipynb", tiny_book / "taken.ipynb"
+    refused(tiny_book, capsys, ["-o", str(below)], "-o needs a place that can be written")
+    refused(
+        tiny_book, capsys, ["-o", str(beside)], f"the folder {tiny_book / 'taken'} can be made, got a file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["-p", "scale", "huge"], "scale needs one of smoke, demo, desktop, thesis, got 'huge'"),
+        (["-p", "source", "memory"], "source needs one of run, recorded, got 'memory'"),
+        (["-p", "epochs", "3", "-p", "epochs", "4"], "epochs needs one value, got several"),
+        (["-p", "scale", ""], "scale needs str, got ''"),
+    ],
+)
+def test_a_value_that_no_page_can_have_is_refused(tiny_book, capsys, given, message):
+    refused(tiny_book, capsys, given, message)
+
+
+def test_a_value_that_the_settings_of_the_chapter_refuse_is_refused_before_anything_runs(tiny_book, capsys):
+    (tiny_book / "chapters" / "01_tiny.md").write_text(
+        TINY.replace("print(scale", "from lmthesis.chapter_6 import settings\nprint(scale")
+    )
+    refused(tiny_book, capsys, ["-p", "epochs", "0"], "epochs needs a whole number from 1 to")
+
+
+@pytest.mark.parametrize("corpus", ["absent", "", "demo"])
+def test_a_corpus_that_is_not_there_is_refused_also_where_the_project_has_one(
+    tiny_book, capsys, monkeypatch, corpus
+):
+    (tiny_book / "absent").mkdir()
+    (tiny_book / "elsewhere").mkdir()
+    monkeypatch.chdir(tiny_book / "elsewhere")
+    (tiny_book / "chapters" / "01_tiny.md").write_text(
+        TINY.replace("epochs: int | None = None", "corpus: str | None = None")
+    )
+    refused(tiny_book, capsys, ["-p", "corpus", corpus], "corpus needs")
+
+
+def test_what_is_no_text_of_a_chapter_is_refused(tiny_book, capsys):
+    notebook = tiny_book / "chapters" / "01_tiny.txt"
+    notebook.touch()
     with pytest.raises(SystemExit) as exit_:
-        main(["run", str(tiny_book / "chapters" / "01_tiny.md"), "-o", output])
+        main(["run", str(notebook)])
     assert exit_.value.code == 2
-    assert "-o needs the name of a notebook, OUT.ipynb" in capsys.readouterr().err
-    assert not (tiny_book / "_build").exists()
+    assert "need the text of a chapter, chapters/....md, got" in capsys.readouterr().err
 
 
 def test_only_a_corpus_that_is_a_path_is_seen_from_where_the_command_was_given(tmp_path, monkeypatch):
@@ -125,6 +188,8 @@ def test_only_a_corpus_that_is_a_path_is_seen_from_where_the_command_was_given(t
     assert _absolute(known, Path("elsewhere")) == known
     assert _absolute({"corpus": "mytext"}, Path("elsewhere")) == {"corpus": str(tmp_path / "mytext")}
     assert _absolute({"corpus": "mytext"}, tmp_path) == {"corpus": "mytext"}
+    gone = {"corpus": "gone", "source": "recorded"}
+    assert _absolute(gone, tmp_path) == gone
 
 
 @pytest.mark.parametrize("variable", [CACHE_VARIABLE, DATA_VARIABLE])
@@ -203,13 +268,61 @@ def test_progress_is_shown_with_the_chapter_in_front(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == "04_similarity: epoch 2 of 3"
 
 
-def test_a_failing_cell_exits_with_1_and_shows_its_traceback_once(tiny_book, command):
-    chapter = tiny_book / "chapters" / "01_tiny.md"
-    chapter.write_text(TINY.replace("print(scale, epochs, source)", "1 / 0"))
-    run = command("python -m lmbook run chapters/01_tiny.md", cwd=tiny_book)
+def test_a_failing_cell_exits_with_1_shows_its_traceback_once_and_leaves_the_notebook(tiny_book, command):
+    chapter = tiny_book / "chapters" / "deeper" / "01_tiny.md"
+    chapter.parent.mkdir()
+    chapter.write_text(TINY.replace("print(scale, epochs, source)", "print(scale)\n1 / 0"))
+    run = command("python -m lmbook run chapters/deeper/01_tiny.md -o new/out.ipynb", cwd=tiny_book)
     assert run.returncode == 1
     assert run.stderr.count("ZeroDivisionError: division by zero") == 1
-    assert not (tiny_book / "_build" / "runs").exists()
+    kept = tiny_book / "new" / "out.ipynb"
+    assert f"as far as it ran, it is {kept}" in run.stderr
+    assert printed(nbformat.read(kept, as_version=4)) == "demo\n"
+
+
+def full(notebook, path):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+@pytest.fixture
+def a_run(monkeypatch):
+    """In place of running a chapter: it has been run."""
+    monkeypatch.setattr(chapters, "execute", lambda notebook, *_, **__: notebook)
+
+
+def test_a_notebook_for_which_there_is_no_room_any_more_is_kept_elsewhere(
+    tiny_book, monkeypatch, capsys, a_run
+):
+    monkeypatch.setattr(chapters, "write", full)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix: str(tiny_book))
+    output = tiny_book / "_build" / "runs" / "01_tiny.ipynb"
+    assert main(["run", str(tiny_book / "chapters" / "01_tiny.md")]) == 1
+    said = capsys.readouterr().err
+    kept = tiny_book / "01_tiny.ipynb"
+    needed = f"{output} cannot be written (No space left on device): it needs {kept.stat().st_size:,} bytes"
+    assert needed in said
+    assert f"the executed notebook is {kept}" in said
+    assert len(nbformat.read(kept, as_version=4).cells) == 3
+
+
+def test_a_run_without_room_for_its_notebook_is_refused(tiny_book, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    refused(tiny_book, capsys, [], "need 67,108,864 bytes, got 1,000; make room, or choose -o")
+
+
+def test_a_deeper_chapter_leaves_its_page_too(tiny_book, monkeypatch, capsys, a_run):
+    chapter = tiny_book / "chapters" / "deeper" / "01_tiny.md"
+    chapter.parent.mkdir()
+    chapter.write_text(TINY)
+
+    def build(arguments, **_):
+        book = arguments[-1]
+        assert (book / "chapters" / "deeper" / "01_tiny.md").exists()
+        (book / "_build" / "html").mkdir(parents=True)
+
+    monkeypatch.setattr(subprocess, "run", build)
+    assert main(["run", str(chapter)]) == 0
+    assert "01_tiny/chapters/deeper/01_tiny.html" in capsys.readouterr().out
 
 
 def test_a_path_means_what_it_means_where_it_was_typed(tiny_book, monkeypatch):

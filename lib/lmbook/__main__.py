@@ -21,10 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from nbformat import NotebookNode
 
-from lmbook import build, chapters, extension, parameters
+from lmbook import build, chapters, extension, pages, parameters
 from lmdynamics.ground import storage
+from lmdynamics.ground.paths import path
 from lmdynamics.text import corpora
+
+_SPACE = 2**26
+"""Bytes for a notebook and its page, with the scripts that they need."""
 
 
 class RefusedError(Exception):
@@ -50,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """Stop in order, kernel first, where the system or a closing terminal asks to end; a second time at once."""
+    """Stop in order, kernel first, at SIGTERM and SIGHUP as at Ctrl-C; when asked again, at once."""
     heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) == signal.SIG_DFL]
 
     def interrupt(number: int, frame: object) -> None:
@@ -89,25 +94,64 @@ def _notebook(call: argparse.Namespace) -> int:
 def _run(call: argparse.Namespace) -> int:
     try:
         root = chapters.project_root(call.chapter)
-        notebook = chapters.read(call.chapter.read_text(encoding="utf-8"))
-        values = parameters.parse(notebook, call.parameters)
+        notebook = _notebook_of(call.chapter)
+        if call.list:
+            print(parameters.table(parameters.declared(notebook)))
+            return 0
+        values = _absolute(parameters.parse(notebook, call.parameters), root)
+        chapters.check(notebook, values)
+        output = _usable(call.output or root / "_build" / "runs" / f"{call.chapter.stem}.ipynb")
     except (OSError, parameters.ParameterError) as error:
         raise RefusedError(error) from None
-    if call.list:
-        print(parameters.table(parameters.declared(notebook)))
-        return 0
-    output = call.output or root / "_build" / "runs" / f"{call.chapter.stem}.ipynb"
-    if output.suffix != ".ipynb" or output.is_dir():
-        raise RefusedError(f"-o needs the name of a notebook, OUT.ipynb, got {output}")
     try:
-        run = chapters.execute(notebook, _absolute(values, root), root=root, label=call.chapter.stem)
-        chapters.write(run, output.absolute())
+        run = chapters.execute(notebook, values, root=root, label=call.chapter.stem, rescue=output)
+        chapters.keep(run, output)
         print(f"notebook: {output}")
-        print(f"page:     {_page(call.chapter.resolve(), output.absolute(), root)}")
+        print(f"page:     {_page(call.chapter.resolve(), output, root)}")
     except (chapters.ChapterError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"no page beside {output}: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _notebook_of(chapter: Path) -> NotebookNode:
+    """Return the notebook of a chapter's text; raises OSError or ParameterError."""
+    if chapter.suffix != ".md":
+        raise RefusedError(f"need the text of a chapter, chapters/....md, got {str(chapter)!r}")
+    notebook = chapters.read(chapter.read_text(encoding="utf-8"))
+    try:
+        parameters.declared(notebook)
+    except SyntaxError as error:
+        raise RefusedError(f"the parameters of {chapter} are no Python ({error})") from None
+    return notebook
+
+
+def _usable(output: Path) -> Path:
+    """Return the whole path of a notebook that can be written, with its page in a folder beside it.
+
+    Raises
+    ------
+    RefusedError
+        If it has another suffix, something else is in its place, or the place cannot be written or is full.
+    """
+    output, page = output.absolute(), output.absolute().with_suffix("")
+    if output.suffix != ".ipynb" or output.is_dir():
+        raise RefusedError(f"-o needs the name of a notebook, OUT.ipynb, got {output}")
+    if page.exists() and not page.is_dir():
+        raise RefusedError(f"-o needs a place where the folder {page} can be made, got a file of that name")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise RefusedError(f"-o needs a place that can be written, got {output} ({error.strerror})") from None
+    if (free := shutil.disk_usage(output.parent).free) < _SPACE:
+        raise RefusedError(
+            f"{output} and its page need {_SPACE:,} bytes, got {free:,}; make room, or choose -o"
+        )
+    return output
 
 
 def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -117,7 +161,7 @@ def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpa
     commands.add_parser("notebook", help="open the chapters in JupyterLab").set_defaults(command=_notebook)
     run = commands.add_parser("run", help="run one chapter")
     run.set_defaults(command=_run)
-    run.add_argument("chapter", type=Path, help="the chapter's text, chapters/....md")
+    run.add_argument("chapter", type=path, help="the chapter's text, chapters/....md")
     run.add_argument(
         "-p",
         dest="parameters",
@@ -128,39 +172,52 @@ def _parsed(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpa
         help="give one parameter another value; a list as 0,1,2",
     )
     run.add_argument(
-        "-o", dest="output", type=Path, metavar="OUT.ipynb", help="where the executed notebook goes"
+        "-o", dest="output", type=path, metavar="OUT.ipynb", help="where the executed notebook goes"
     )
     run.add_argument("--list", action="store_true", help="list the chapter's parameters and stop")
     return parser, parser.parse_args(arguments)
 
 
 def _absolute(values: dict[str, Any], root: Path) -> dict[str, Any]:
-    """Return the values with a path to a corpus as seen from the project's root, where chapters run."""
+    """Return the values with a path to a corpus as seen from the project's root, where chapters run.
+
+    Raises
+    ------
+    lmbook.parameters.ParameterError
+        If a corpus to be read is neither known nor a path.
+    """
     corpus = values.get("corpus")
-    if Path.cwd() == root or corpus is None or corpus in corpora.NAMES or not Path(corpus).exists():
+    if corpus is None or corpus in corpora.NAMES:
         return values
-    return values | {"corpus": str(Path(corpus).absolute())}
+    if not Path(corpus).exists() and values.get("source") != pages.RECORDED:
+        raise parameters.ParameterError(
+            f"corpus needs one of {', '.join(corpora.NAMES)}, a folder of .txt files or a MediaWiki dump, "
+            f"got {corpus!r}, and there is no {Path(corpus).absolute()}"
+        )
+    return values if Path.cwd() == root else values | {"corpus": str(Path(corpus).absolute())}
 
 
 def _page(chapter: Path, executed: Path, root: Path) -> Path:
     """Build the page of an executed chapter, with its bibliography, beside the notebook; return its path."""
     with tempfile.TemporaryDirectory() as folder:
         book = Path(folder)
-        pages = [chapter.relative_to(root), Path("chapters/references.md")]
-        for name in (*pages, Path("_config.yml"), Path("references.bib")):
-            (book / name).parent.mkdir(exist_ok=True)
+        names = [chapter.relative_to(root), Path("chapters/references.md")]
+        for name in (*names, Path("_config.yml"), Path("references.bib")):
+            (book / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, book / name)
-        contents = {"format": "jb-article", "root": str(pages[0]), "sections": [{"file": str(pages[1])}]}
+        contents = {"format": "jb-article", "root": str(names[0]), "sections": [{"file": str(names[1])}]}
         (book / "_toc.yml").write_text(yaml.safe_dump(contents))
         subprocess.run(
             [Path(sys.executable).with_name("jupyter-book"), "build", "-qq", book],
-            env=os.environ | {extension.EXECUTED: str(executed), extension.PARENT: str(os.getpid())},
+            env=os.environ
+            | {extension.EXECUTED: str(executed), extension.PARENT: str(os.getpid())}
+            | {pages.SCALE: "", pages.SOURCE: ""},  # of the whole book
             check=True,
             stdout=subprocess.DEVNULL,
         )
         html = executed.with_suffix("")
         shutil.copytree(book / "_build" / "html", html, dirs_exist_ok=True)
-    return html / pages[0].with_suffix(".html")
+    return html / names[0].with_suffix(".html")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ def build(root: Path) -> int:
     Raises
     ------
     lmbook.parameters.ParameterError
-        If `LMBOOK_SOURCE` is unknown.
+        If `LMBOOK_SOURCE` or `LMBOOK_SCALE` is unknown.
     """
+    pages.book_scale()
     source = pages.book_source() or pages.RUN
     place = root / "_build" / "html" / "index.html"
     succeeded = _rendered(root, pages.READY if source == pages.RUN else source)

@@ -8,14 +8,16 @@ hand if they tag, and the versions of Python, NumPy and PyTorch; prose does not 
 import ast
 import copy
 import hashlib
+import importlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nbformat
 import papermill
@@ -33,6 +35,7 @@ from lmbook.following import following
 from lmdynamics.ground import provenance, storage
 from lmdynamics.ground.paths import CACHE_VARIABLE, named_by
 from lmdynamics.text.downloads import DATA_VARIABLE, DownloadError
+from lmthesis.values import checked
 
 JUPYTER = Path(__file__).with_name("jupyter")
 """The kernel of the book, and how JupyterLab opens a chapter."""
@@ -107,26 +110,90 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def check(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
+    """Refuse, before anything is run, what a page would refuse in its first cell.
+
+    Parameters
+    ----------
+    notebook
+        A page that may import the settings of a chapter.
+    parameters
+        Values of some of the parameters that it declares.
+
+    Raises
+    ------
+    lmbook.parameters.ParameterError
+        If there is no such source or scale, or the chapter's settings refuse a value or a combination.
+    """
+    from lmthesis import recorded, scales
+
+    declared = declarations.declared(notebook)
+    values = {name: ast.literal_eval(each.default) for name, each in declared.items()} | parameters
+    modules = {name for name in provenance.imported_modules(_python(notebook)) if name.endswith(".settings")}
+    try:
+        for name, known in (("source", recorded.SOURCES), ("scale", scales.NAMES)):
+            if name in values:
+                checked(name, Literal[known], values[name])
+        for settings in map(importlib.import_module, sorted(modules)):
+            settings.scale(values["scale"], **scales.given(values, settings.Settings))
+    except ValueError as error:
+        raise declarations.ParameterError(str(error)) from None
+
+
 def stored(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path) -> Path:
     """Return where the run of a chapter is kept, whether or not there is one yet."""
     return _place(notebook, key(notebook, parameters), root)
 
 
-def execute(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> NotebookNode:
+def execute(
+    notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str, rescue: Path
+) -> NotebookNode:
     """Run a chapter from the project's root and return it with its outputs; progress goes to the terminal.
+
+    Parameters
+    ----------
+    notebook
+        The chapter.
+    parameters
+        Values of some of its parameters.
+    root
+        The project.
+    label
+        What the chapter is called in the terminal.
+    rescue
+        Where the notebook goes as far as it ran, where it does not run to its end.
 
     Raises
     ------
     ChapterError
-        If a cell raises or the kernel dies.
+        If a cell raises or the kernel dies; says where the notebook is.
     """
-    with environment(root), following(label):
+    with environment(root), following(label), tempfile.TemporaryDirectory() as folder:
+        partial = Path(folder) / "chapter.ipynb"  # papermill writes it after each cell
         try:
-            return papermill.execute_notebook(
-                notebook, None, parameters, kernel_name="python3", cwd=str(root), progress_bar=False
+            run = papermill.execute_notebook(
+                notebook, str(partial), parameters, kernel_name="python3", cwd=str(root), progress_bar=False
             )
-        except (PapermillExecutionError, DeadKernelError) as error:
-            raise ChapterError(f"{label} failed. {str(error).strip().strip('-').strip()}") from None
+        except BaseException as error:
+            rescued = _rescued(partial, rescue)
+            if not isinstance(error, PapermillExecutionError | DeadKernelError):
+                raise
+            raise ChapterError(
+                f"{label} failed; {rescued}. {str(error).strip().strip('-').strip()}"
+            ) from None
+    run.metadata.papermill.output_path = None  # it is gone
+    return run
+
+
+def _rescued(partial: Path, rescue: Path) -> str:
+    """Keep what papermill has written of a notebook, and say where."""
+    if not partial.exists():
+        return "nothing was run"
+    try:
+        keep(nbformat.read(partial, as_version=4), rescue)
+    except ChapterError as error:
+        return str(error)
+    return f"as far as it ran, it is {rescue}"
 
 
 def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, label: str) -> Path:
@@ -143,10 +210,31 @@ def executed(notebook: NotebookNode, parameters: dict[str, Any], *, root: Path, 
     path = _place(notebook, under, root)
     if not path.exists():
         storage.require_place(path)  # before hours of work
-        run = execute(notebook, parameters, root=root, label=label)
+        rescue = cache_folder(root) / "failed" / f"{Path(label).name}.ipynb"
+        run = execute(notebook, parameters, root=root, label=label, rescue=rescue)
         path = _place(notebook, under, root)  # with the corpora after it, which may have downloaded some
-        write(run, path)
+        keep(run, path)
     return path
+
+
+def keep(notebook: NotebookNode, path: Path) -> None:
+    """Write an executed notebook; where its place cannot be written, among temporary files.
+
+    Raises
+    ------
+    ChapterError
+        If its place cannot be written: names it, what it needs, and where the notebook is instead.
+    """
+    try:
+        write(notebook, path)
+    except OSError as error:
+        text = nbformat.writes(notebook)
+        instead = Path(tempfile.mkdtemp(prefix="lmbook-")) / path.name
+        instead.write_text(text, encoding="utf-8")
+        raise ChapterError(
+            f"{path} cannot be written ({error.strerror}): it needs {len(text.encode()):,} bytes; until "
+            f"there is room, the executed notebook is {instead}"
+        ) from error
 
 
 def write(notebook: NotebookNode, path: Path) -> None:

@@ -30,7 +30,7 @@ PARENT = "LMBOOK_PARENT"  # number of the process with which this build is to en
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the hooks."""
     app.connect("builder-inited", _end_with_parent)
-    app.connect("builder-inited", _require_a_source)
+    app.connect("builder-inited", _require_known_variables)
     app.connect("builder-inited", _add_style)
     app.connect("env-get-outdated", _outdated)
     app.connect("source-read", _read)
@@ -47,9 +47,10 @@ def _end_with_parent(app: Sphinx) -> None:
         lifetime.end_with(int(parent))
 
 
-def _require_a_source(app: Sphinx) -> None:
+def _require_known_variables(app: Sphinx) -> None:
     try:
         pages.book_source()
+        pages.book_scale()
     except parameters.ParameterError as error:
         raise ConfigError(str(error)) from None
 

@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from lmbook import chapters, parameters
+from lmthesis import scales
 
 SCALE, SOURCE = "LMBOOK_SCALE", "LMBOOK_SOURCE"
 RUN, RECORDED, READY = SOURCES = ("run", "recorded", "ready")
@@ -36,10 +37,18 @@ def book_source() -> str | None:
     lmbook.parameters.ParameterError
         If it is not one of `SOURCES`.
     """
-    source = os.environ.get(SOURCE) or None
-    if source is not None and source not in SOURCES:
-        raise parameters.ParameterError(f"{SOURCE} needs one of {', '.join(SOURCES)}, got {source!r}")
-    return source
+    return _one_of(SOURCES, SOURCE)
+
+
+def book_scale() -> str | None:
+    """Return what `LMBOOK_SCALE` says, None where it says nothing.
+
+    Raises
+    ------
+    lmbook.parameters.ParameterError
+        If it is not one of `lmthesis.scales.NAMES`.
+    """
+    return _one_of(scales.NAMES, SCALE)
 
 
 def with_code(root: Path) -> list[str]:
@@ -57,7 +66,7 @@ def read(root: Path, name: str) -> NotebookNode:
 def book_parameters(notebook: NotebookNode, source: str | None) -> dict[str, Any]:
     """Return the parameters of a page in this book, less those that the page itself has by default."""
     known = _declared(notebook)
-    wanted = {"scale": os.environ.get(SCALE), "source": source}
+    wanted = {"scale": book_scale(), "source": source}
     given = [(name, value) for name, value in wanted.items() if value and name in known]
     values = parameters.parse(notebook, given) if given else {}
     return {name: value for name, value in values.items() if repr(value) != known[name].default}
@@ -114,6 +123,14 @@ def without_outputs(notebook: NotebookNode) -> NotebookNode:
     page.cells.insert(1, note)
     page.metadata.source_map.insert(1, page.metadata.source_map[0])
     return page
+
+
+def _one_of(known: tuple[str, ...], variable: str) -> str | None:
+    """Return what an environment variable says; an empty one says nothing."""
+    said = os.environ.get(variable) or None
+    if said is not None and said not in known:
+        raise parameters.ParameterError(f"{variable} needs one of {', '.join(known)}, got {said!r}")
+    return said
 
 
 def _choices(notebook: NotebookNode) -> list[dict[str, Any]]:

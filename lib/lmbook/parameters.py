@@ -2,16 +2,19 @@
 
 A declaration is a line such as `epochs: int | None = None  # passes over the corpus`. Its type is one of
 `int`, `float`, `bool`, `str`, a list of these, `Literal[...]`, or one of these with `None`. Without an
-annotation the default's own type holds.
+annotation the default's own type holds. Which values of a type a chapter can have is for its settings to say.
 """
 
 import ast
 import io
 import tokenize
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Optional
 
 import nbformat
+
+from lmthesis import values
 
 TAG = "parameters"
 
@@ -37,12 +40,11 @@ class Parameter:
         ParameterError
             If the text is not a value of the parameter's type.
         """
-        for kind in _alternatives(ast.parse(self.type, mode="eval").body):
-            try:
-                return _parsed(kind, text)
-            except ValueError:
-                continue
-        raise ParameterError(f"{self.name} needs {self.type}, got {text!r}")
+        try:
+            kind = eval(self.type, {"Literal": Literal, "Optional": Optional})
+            return values.checked(self.name, kind, text)
+        except (ValueError, NameError, KeyError):
+            raise ParameterError(f"{self.name} needs {self.type}, got {text!r}") from None
 
 
 def declared(notebook: nbformat.NotebookNode) -> dict[str, Parameter]:
@@ -63,13 +65,16 @@ def parse(notebook: nbformat.NotebookNode, given: list[tuple[str, str]]) -> dict
     Raises
     ------
     ParameterError
-        If the chapter has no such parameter, or the text is not a value of its type; lists what there is.
+        If the chapter has no such parameter, the text is not a value of its type, or one is given twice;
+        lists what there is.
     """
     known = declared(notebook)
     try:
-        unknown = sorted({name for name, _ in given} - set(known))
-        if unknown:
+        times = Counter(name for name, _ in given)
+        if unknown := sorted(set(times) - set(known)):
             raise ParameterError(f"no parameter {', '.join(unknown)} in this chapter")
+        if twice := [name for name, number in times.items() if number > 1]:
+            raise ParameterError(f"{', '.join(twice)} needs one value, got several")
         return {name: known[name].parse(text) for name, text in given}
     except ParameterError as error:
         raise ParameterError(f"{error}; there are:\n{table(known)}") from None
@@ -99,39 +104,3 @@ def _declaration(statement: ast.stmt, comments: dict[int, str]) -> Parameter | N
         case _:
             return None
     return Parameter(name, kind, ast.unparse(value), comments.get(statement.end_lineno or 0, ""))
-
-
-def _alternatives(kind: ast.expr) -> list[ast.expr]:
-    """Return the types of a union, with None first: the text "none" means it even where a `str` would do."""
-    match kind:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            found = [*_alternatives(left), *_alternatives(right)]
-        case ast.Subscript(value=ast.Name("Optional"), slice=inner):
-            found = [ast.Constant(None), *_alternatives(inner)]
-        case _:
-            return [kind]
-    return sorted(found, key=lambda each: not isinstance(each, ast.Constant))
-
-
-def _parsed(kind: ast.expr, text: str) -> Any:
-    match kind:
-        case ast.Name("str"):
-            return text
-        case ast.Name("int"):
-            return int(text)
-        case ast.Name("float"):
-            return float(text)
-        case ast.Name("bool") if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        case ast.Constant(None) if text.lower() == "none":
-            return None
-        case ast.Subscript(value=ast.Name("list"), slice=item):
-            return [
-                _parsed(item, each.strip(" '\"")) for each in text.strip("[] ").split(",") if each.strip()
-            ]
-        case ast.Subscript(value=ast.Name("Literal"), slice=choices):
-            values = choices.elts if isinstance(choices, ast.Tuple) else [choices]
-            for value in map(ast.literal_eval, values):
-                if str(value) == text:
-                    return value
-    raise ValueError

@@ -30,7 +30,7 @@ from typing import Any
 import pandas as pd
 
 from lmdynamics import plots
-from lmdynamics.ground import storage
+from lmdynamics.ground import paths, storage
 from lmdynamics.ground.provenance import code_fingerprint, provenance
 from lmthesis.scales import Settings
 
@@ -364,10 +364,13 @@ def main() -> None:
     parser.add_argument("scale", help="smoke, demo, desktop or thesis")
     parser.add_argument("--corpus", help="to read in place of the scale's own")
     parser.add_argument("--articles", type=int, help="to read of it, from its beginning")
-    parser.add_argument("--folder", type=Path, default=RESULTS, help="default: data/results")
+    parser.add_argument("--folder", type=paths.path, default=RESULTS, help="default: data/results")
     call = parser.parse_args()
     chosen = _module(call.chapter, "settings").scale
-    scale = chosen(call.scale, corpus=call.corpus, articles=call.articles)
+    try:
+        scale = chosen(call.scale, corpus=call.corpus, articles=call.articles)
+    except ValueError as error:
+        parser.error(str(error))
     home = record(call.chapter, scale, call.folder, corpus=call.corpus, articles=call.articles)
     print(f"recorded in {home}")
 

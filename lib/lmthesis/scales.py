@@ -8,11 +8,22 @@ cores) and `thesis` (the paper's own values; wants a GPU).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from lmdynamics.models.recurrent import ModelSettings
 from lmdynamics.models.training import TrainingSettings
+from lmdynamics.text import corpora
 from lmdynamics.text.vocabulary import CorpusSettings
+from lmthesis.values import Count, Positive, Range, checked
+
+NAMES = ("smoke", "demo", "desktop", "thesis")
+"""Of the scales that each chapter has."""
+WITHOUT_POS = ("gmb", "pmb")
+"""Corpora with tags of their own but without universal parts of speech, which every chapter needs."""
+
+Seed = Annotated[int, Range(least=0, most=2**31 - 1)]
+Width = Annotated[int, Range(least=2, most=100_000)]
+Share = Annotated[float, Range(least=0, below=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,27 +34,38 @@ class Settings:
     """
 
     name: str  # of the scale
-    seeds: tuple[int, ...]  # one model each; the thesis shows two, chapter 4 section 4
+    seeds: tuple[Seed, ...]  # one model each; the thesis shows two, chapter 4 section 4
     corpus: str  # a name in corpora.NAMES or a path; the thesis used all of Wikipedia, chapter 4 section 3
-    articles: int | None  # read only so many from the beginning; None for all
+    articles: Count | None  # read only so many from the beginning; None for all
     annotate: bool = True  # with tags and heads, chapter 4 section 3
-    min_count: int  # tokens a word needs, in the corpus and again in train; 100 in chapter 4 section 3
+    min_count: Count  # tokens a word needs, in the corpus and again in train; 100 in chapter 4 section 3
     drop_rare_sentences: bool  # sentences with a word rarer than that; chapter 4 section 3 drops them
-    layers: int = 2  # LSTM layers; chapter 4, section 2.1
-    units: int  # in the embedding and in each layer; 200 in chapter 4 section 3
-    dropout: float = 0.2  # share of units silenced in training; chapter 4, section 3
-    epochs: int  # passes over the training part; 50 in chapter 4 section 3
-    batch: int = 40  # streams read side by side; chapter 4, section 3
-    steps_back: int = 35  # tokens through which the gradient flows back; chapter 4, section 3
-    learning_rate: float = 20.0  # of plain SGD; chapter 6, section 2
-    decay: float = 4.0  # divides the rate when dev loss fails to improve; chapter 4, section 3
-    clip: float = 0.25  # largest norm of the whole gradient; chapter 4, section 3
+    layers: Count = 2  # LSTM layers; chapter 4, section 2.1
+    units: Width  # in the embedding and in each layer; 200 in chapter 4 section 3
+    dropout: Share = 0.2  # share of units silenced in training; chapter 4, section 3
+    epochs: Count  # passes over the training part; 50 in chapter 4 section 3
+    batch: Count = 40  # streams read side by side; chapter 4, section 3
+    steps_back: Count = 35  # tokens through which the gradient flows back; chapter 4, section 3
+    learning_rate: Positive = 20.0  # of plain SGD; chapter 6, section 2
+    decay: Positive = 4.0  # divides the rate when dev loss fails to improve; chapter 4, section 3
+    clip: Positive = 0.25  # largest norm of the whole gradient; chapter 4, section 3
 
     def __post_init__(self) -> None:
-        """Refuse seeds that would count a model twice, or that are none."""
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            got = ", ".join(map(str, self.seeds)) or "none"
-            raise ValueError(f"seeds are one or more different integers from 0 on, got {got}")
+        """Refuse values of another type or out of range, and a text that no chapter can use.
+
+        Raises
+        ------
+        ValueError
+            Names the setting, what it needs and what came. Chapters add what they cannot combine.
+        """
+        for name, kind in _kinds(type(self)).items():
+            checked(name, kind, getattr(self, name))
+        if self.corpus in WITHOUT_POS:
+            usable = ", ".join(name for name in corpora.NAMES if name not in WITHOUT_POS)
+            raise ValueError(
+                f"corpus needs text with universal parts of speech or without tags, got {self.corpus!r} "
+                f"with others; take one of {usable}, a folder of .txt files or a MediaWiki dump"
+            )
 
     @property
     def text(self) -> CorpusSettings:
@@ -75,25 +97,28 @@ def chosen(scales: Mapping[str, Chapter], name: str, given: Mapping[str, Any]) -
     name
         Which.
     given
-        Values by field; None keeps the scale's own. A list becomes a tuple.
+        Values by field, or texts of values, as papermill may hand them on; None keeps the scale's own.
 
     Raises
     ------
     ValueError
-        If there is no such scale, or no such setting.
+        If there is no such scale or setting, or the chapter cannot have these values, alone or together; the
+        message names the setting.
     """
     if name not in scales:
-        raise ValueError(f"a scale is one of {', '.join(scales)}, got {name!r}")
+        raise ValueError(f"scale needs one of {', '.join(scales)}, got {name!r}")
     scale = scales[name]
-    known = [field.name for field in fields(scale)]
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"a setting is one of {', '.join(known)}, got {', '.join(unknown)}")
-    values: dict[str, Any] = {
-        key: tuple(each) if isinstance(each, list) else each
-        for key, each in given.items()
-        if each is not None
-    }
-    return replace(scale, **values)
+    kinds = _kinds(type(scale))
+    if unknown := sorted(set(given) - set(kinds)):
+        raise ValueError(f"a setting is one of {', '.join(kinds)}, got {', '.join(unknown)}")
+    return replace(
+        scale, **{key: checked(key, kinds[key], each) for key, each in given.items() if not is_none(each)}
+    )
+
+
+def is_none(given: Any) -> bool:
+    """Whether a value, or the text of one, leaves a setting as its scale has it."""
+    return given is None or (isinstance(given, str) and given.lower() == "none")
 
 
 def given(page: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:
@@ -107,6 +132,12 @@ def given(page: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:
         The chapter's.
     """
     return {field.name: page[field.name] for field in fields(settings) if field.name in page}
+
+
+def _kinds(settings: type) -> dict[str, Any]:
+    """Types of the fields of settings by name."""
+    hints = get_type_hints(settings, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(settings)}
 
 
 def _of(scale: Settings, part: type) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder for files that the library can make or fetch again."""
+"""Paths that users name, and the folder for files that the library can make or fetch again."""
 
 import os
 from pathlib import Path
@@ -25,3 +25,16 @@ def named_by(variable: str) -> Path | None:
     """
     name = os.environ.get(variable)
     return Path(name).expanduser().absolute() if name else None
+
+
+def path(name: str | Path) -> Path:
+    """Return the path that somebody names.
+
+    Raises
+    ------
+    ValueError
+        If the name is empty, which Python takes for the folder where the process stands.
+    """
+    if name == "":
+        raise ValueError("a path needs a name, got ''; the folder where you stand is '.'")
+    return Path(name)

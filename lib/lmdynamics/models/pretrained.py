@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmdynamics.ground import paths
 from lmdynamics.models.observable import Observable, Observed, State, matching
 
 
@@ -146,11 +147,11 @@ def checkpoints(
     Raises
     ------
     ValueError
-        If there is no such folder, or two are of the same step.
+        If the folder has no name, there is no such folder, or two are of the same step.
     """
     folders = [
         (int(name[1]), path)
-        for path in Path(folder).glob("*/")
+        for path in paths.path(folder).glob("*/")
         if (name := re.fullmatch(r"(?:step|checkpoint)[-_]?(\d+)", path.name))
     ]
     if not folders or len(dict(folders)) < len(folders):

@@ -407,7 +407,7 @@ def _reader(name_or_path: str | Path) -> tuple[_Source, _Reader]:
         source = _KNOWN[str(name_or_path)]
         return source, source()
     path = Path(name_or_path)
-    if path.is_dir():
+    if name_or_path != "" and path.is_dir():  # Path("") is the folder where the process stands
         return _folder, _folder(path)
     if path.is_file() and path.suffix in (".xml", ".bz2"):
         return _dump, _dump(path, name=path.name.split(".")[0])

@@ -1,25 +1,48 @@
 """What chapter 4 can vary, and its scales."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from lmdynamics.measures.probes import ProbeSettings
 from lmdynamics.text.tasks import TaskSettings
 from lmthesis import scales
+from lmthesis.values import Count, Range
+
+ComparedTokens = Annotated[int, Range(least=20, most=10**9)]  # one or more for each stream of `activations`
+Several = Annotated[int, Range(least=2, most=10**9)]
+Seed = Annotated[int, Range(least=0, most=999)]  # taggers have those from 1000 on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(scales.Settings):
     """Language models, the tokens on which they are compared, taggers and probes."""
 
-    compared_tokens: int | None  # spread over a test part, on which layers are compared; None for all
-    topics: int = 100  # longest articles: the text of part of speech and topic; chapter 4, section 3.1
-    sentences: int | None  # of a corpus with its own tags but without parts; None for all
-    tagger_epochs: int  # passes over a tagger's training part at most; 50 in chapter 4, section 3
-    tagger_tokens: int | None  # enough for a tagger to read, rounded to whole epochs; None for all epochs
-    probe_epochs: int  # passes of a probe over its tokens; Belinkov et al. 2017 stop by dev loss, at 30
-    probe_train_tokens: int  # that a probe is trained on at most; Belinkov et al. 2017: all
-    probe_test_tokens: int  # that a probe is tested on at most; likewise
+    seeds: tuple[Seed, ...]  # one language model each, and a tagger of each kind
+    compared_tokens: (
+        ComparedTokens | None
+    )  # spread over a test part, on which layers are compared; None for all
+    topics: Several = 100  # longest articles: the text of part of speech and topic; chapter 4, section 3.1
+    sentences: Count | None  # of a corpus with its own tags but without parts; None for all
+    tagger_epochs: Count  # passes over a tagger's training part at most; 50 in chapter 4, section 3
+    tagger_tokens: Count | None  # enough for a tagger to read, rounded to whole epochs; None for all epochs
+    probe_epochs: Count  # passes of a probe over its tokens; Belinkov et al. 2017 stop by dev loss, at 30
+    probe_train_tokens: Count  # that a probe is trained on at most; Belinkov et al. 2017: all
+    probe_test_tokens: Count  # that a probe is tested on at most; likewise
+
+    def __post_init__(self) -> None:
+        """Refuse what no chapter can have, and fewer tokens than layers of so many units are compared on.
+
+        Raises
+        ------
+        ValueError
+            Names the setting, what it needs and what came.
+        """
+        super().__post_init__()
+        if self.compared_tokens is not None and self.compared_tokens < self.units + 2:
+            raise ValueError(
+                f"compared_tokens needs {self.units + 2:,} or more, for layers of {self.units:,} units, got "
+                f"{self.compared_tokens:,}"
+            )
 
     @property
     def tasks(self) -> TaskSettings:

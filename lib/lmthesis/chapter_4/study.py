@@ -29,7 +29,9 @@ def study(scale: Settings) -> Tables:
         `taggers`, `sources` and `example` of `taggers`; `trajectories` and `probes` of the modules of
         these names; `costs`: what all took; `properties`: what ran, beside the paper.
     """
-    trained = taggers.trained(scale)
+    text = language_models.prepared(scale)
+    compared(scale, text)  # too short a text is refused at once
+    trained = taggers.trained(scale, text)
     tables = {
         **_of_language_models(scale, trained.models),
         "ceiling": layers.ceiling_table(trained.models, compared(scale, trained.shared)),
@@ -38,7 +40,7 @@ def study(scale: Settings) -> Tables:
         "probes": probing.accuracy_table(trained, scale.probes),
         "sources": taggers.source_table(trained),
         "example": taggers.example_table(trained),
-        "properties": property_table(scale, trained.models.text),
+        "properties": property_table(scale, text),
     }
     return {**tables, "costs": cost_table(trained, tables)}
 
@@ -63,8 +65,20 @@ def _of_language_models(scale: Settings, models: LanguageModels) -> Tables:
 
 
 def compared(scale: Settings, text: PreparedText) -> Int[np.ndarray, " tokens"]:
-    """Tokens of a text's test part on which layers are compared."""
-    return activations.spread(text.test.ids, scale.compared_tokens)
+    """Tokens of a text's test part on which layers are compared.
+
+    Raises
+    ------
+    ValueError
+        If they are too few for layers of so many units.
+    """
+    ids = activations.spread(text.test.ids, scale.compared_tokens)
+    if len(ids) < scale.units + 2:
+        raise ValueError(
+            f"layers of {scale.units} units need {scale.units + 2} tokens or more to be compared on, got "
+            f"{len(ids)} in the test part of {text.corpus.name!r}; take more text, or fewer units"
+        )
+    return ids
 
 
 def property_table(scale: Settings, text: PreparedText) -> pd.DataFrame:

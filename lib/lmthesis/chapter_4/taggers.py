@@ -76,13 +76,12 @@ class Taggers:
         return {text.corpus.name: text for text in every}
 
 
-def trained(scale: Settings) -> Taggers:
-    """Return language models and taggers of a scale, training what is missing, all side by side.
+def trained(scale: Settings, text: PreparedText) -> Taggers:
+    """Return language models and taggers of a scale on its text, training what is missing, all side by side.
 
     Every tagger has one LSTM layer of the language model's width and is trained in the same way, for as many
     epochs as the settings say.
     """
-    text = language_models.prepared(scale)
     by_name = {task.name: task for task in tasks.load(text, scale.tasks)}
     epochs = {name: _epochs(scale.tasks, task) for name, task in by_name.items()}
     keys = [Key(*key) for key in product(by_name, get_args(Tagger), get_args(Labels), scale.seeds)]

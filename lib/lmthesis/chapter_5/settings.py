@@ -7,6 +7,8 @@ from lmdynamics.models.recurrent import ModelSettings
 from lmdynamics.models.training import TrainingSettings
 from lmdynamics.text.synthetic import LanguageSettings
 from lmthesis import scales
+from lmthesis.scales import Share, Width
+from lmthesis.values import Count, Positive
 
 TREEBANKS = ("ewt",)
 """Corpora with trees of their own: language models read other text, that of the thesis."""
@@ -16,24 +18,47 @@ TREEBANKS = ("ewt",)
 class Settings(scales.Settings):
     """Models of English, the sentences on which they are measured, made-up languages and their models."""
 
-    layers: int = 1  # LSTM layers of the models of English; chapter 5, section 2
+    layers: Count = 1  # LSTM layers of the models of English; chapter 5, section 2
     treebank: str | None = None  # corpus with trees to measure; None: test part of the text; chapter 5: EWT
-    tokens: int | None  # of it to measure, in whole sentences, evenly spaced; None for all
-    distance: int = 10  # words apart at most; chapter 5, figure 4
-    types: int  # symbols of a made-up language beside α and ω; 1000 in chapter 5, section 4.2
-    language_tokens: int  # of its training part; a million in chapter 5, section 4.2
-    rules: int  # occurrences of its rule; 1000 in chapter 5, section 4.2
-    phrases: int  # different scaffolds; 100 in chapter 5, section 4.3
-    repetitions: int  # of each phrase outside the rule, in a familiar language; 1000, section 4.3
-    lengths: tuple[int, ...]  # symbols of a scaffold; chapter 5, figure 9, names 8
-    rarer: tuple[int, ...]  # other numbers of rules, of unfamiliar languages; chapter 5, appendix B
-    cases: int  # test cases of each domain
-    rule_units: int  # in the embedding and in the one layer of a made-up language's model; section 4.1
-    rule_dropout: float = 0.0  # share of units silenced in its training; chapter 5 names none
-    rule_epochs: int  # passes over the training part; 40 in chapter 5, figure 11
-    rule_batch: int  # streams read side by side; chapter 5 names none
-    rule_learning_rate: float = 1.0  # of plain SGD; chapter 5, section 4.1
-    rule_decay: float = 1.0  # divides the rate when dev loss fails to improve; chapter 5, section 4.1
+    tokens: Count | None  # of it to measure, in whole sentences, evenly spaced; None for all
+    distance: Count = 10  # words apart at most; chapter 5, figure 4
+    types: Count  # symbols of a made-up language beside α and ω; 1000 in chapter 5, section 4.2
+    language_tokens: Count  # of its training part; a million in chapter 5, section 4.2
+    rules: Count  # occurrences of its rule; 1000 in chapter 5, section 4.2
+    phrases: Count  # different scaffolds; 100 in chapter 5, section 4.3
+    repetitions: Count  # of each phrase outside the rule, in a familiar language; 1000, section 4.3
+    lengths: tuple[Count, ...]  # symbols of a scaffold; chapter 5, figure 9, names 8
+    rarer: tuple[Count, ...]  # other numbers of rules, of unfamiliar languages; chapter 5, appendix B
+    cases: Count  # test cases of each domain
+    rule_units: Width  # in the embedding and in the one layer of a made-up language's model; section 4.1
+    rule_dropout: Share = 0.0  # share of units silenced in its training; chapter 5 names none
+    rule_epochs: Count  # passes over the training part; 40 in chapter 5, figure 11
+    rule_batch: Count  # streams read side by side; chapter 5 names none
+    rule_learning_rate: Positive = 1.0  # of plain SGD; chapter 5, section 4.1
+    rule_decay: Positive = 1.0  # divides the rate when dev loss fails to improve; chapter 5, section 4.1
+
+    def __post_init__(self) -> None:
+        """Refuse what no chapter can have, made-up languages that cannot be, and fewer rules that are not.
+
+        Raises
+        ------
+        ValueError
+            Names the setting, what it needs and what came.
+        """
+        super().__post_init__()
+        if max(self.rarer) >= self.rules:
+            raise ValueError(f"rarer needs numbers below rules, {self.rules:,}, got {self.rarer}")
+        longest = self.language_tokens // self.rules - 2
+        if max(self.lengths) > longest:
+            raise ValueError(
+                f"lengths needs numbers from 1 to {longest:,}, for {self.language_tokens:,} language_tokens "
+                f"to hold {self.rules:,} rules, got {self.lengths}; take shorter ones, or another scale"
+            )
+        for length in self.lengths:
+            try:
+                self.language(length, familiar=True, rules=self.rules)
+            except ValueError as error:
+                raise ValueError(f"lengths needs other numbers than {length}: {error}") from None
 
     @property
     def rule_model(self) -> ModelSettings:
@@ -178,16 +203,15 @@ def scale(name: str, **given: Any) -> Settings:
     part.
     """
     chosen = scales.chosen(SCALES, name, given)
-    corpus = given.get("corpus")
-    if corpus is None:
+    if scales.is_none(given.get("corpus")):
         return chosen
-    if corpus not in TREEBANKS:
+    if chosen.corpus not in TREEBANKS:
         return replace(chosen, annotate=True, treebank=None)
     return replace(
         chosen,
         corpus=THESIS.corpus,
-        articles=given.get("articles"),
+        articles=None if scales.is_none(given.get("articles")) else chosen.articles,
         annotate=THESIS.annotate,
         drop_rare_sentences=THESIS.drop_rare_sentences,
-        treebank=corpus,
+        treebank=chosen.corpus,
     )

@@ -36,10 +36,10 @@ def study(scale: Settings) -> Tables:
         row. The page also shows those of `measured_once`.
     """
     text = language_models.prepared(scale)
+    parsed = english.parsed_text(scale, text)  # what cannot be had is missed before anything is trained
     wanted = [*language_models.jobs(scale, text), *scaffolds.jobs(scale)]
     made = grid.results(runs.train, wanted)
     models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.epochs)
-    parsed = english.parsed_text(scale, text)
     return {
         **english.tables(models, parsed.sentences),
         "shown": english.shown(models, parsed),

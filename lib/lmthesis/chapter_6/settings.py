@@ -1,30 +1,42 @@
 """What chapter 6 can vary, and its scales."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from lmdynamics.text.corpora import PARTS
 from lmthesis import scales
+from lmthesis.scales import Width
+from lmthesis.values import Count, Range
+
+Part = Literal["train", "dev", "test"]
+MeasuredTokens = Annotated[int, Range(least=40, most=10**9)]  # one or more for each stream of `words`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(scales.Settings):
     """Language models, the text on which sparsity is measured, and the controls."""
 
-    part: str = "train"  # of the language models' text; chapter 6 looks at gradient updates
-    tokens: int | None  # spread over the part, on which sparsity is measured; None for all
-    matched: int  # words of each class with like frequencies; 120 in chapter 6, section 3
-    steps: int  # of each epoch whose change of loss is allocated; chapter 6, section 6.1.1
-    sample: int  # tokens on whose loss
-    intervals: int  # of Simpson's rule along a step
-    widths: tuple[int, ...]  # units of other models, as a control
-    control_epochs: int  # passes of the control models at most
+    part: Part = "train"  # of the language models' text; chapter 6 looks at gradient updates
+    tokens: MeasuredTokens | None  # spread over the part, on which sparsity is measured; None for all
+    matched: Count  # words of each class with like frequencies; 120 in chapter 6, section 3
+    steps: Count  # of each epoch whose change of loss is allocated; chapter 6, section 6.1.1
+    sample: Count  # tokens on whose loss
+    intervals: Count  # of Simpson's rule along a step
+    widths: tuple[Width, ...]  # units of other models, as a control
+    control_epochs: Count  # passes of the control models at most
 
     def __post_init__(self) -> None:
-        """Refuse a part that no text has."""
+        """Refuse what no chapter can have, and samples without a token for each stream.
+
+        Raises
+        ------
+        ValueError
+            Names the setting, what it needs and what came.
+        """
         super().__post_init__()
-        if self.part not in PARTS:
-            raise ValueError(f"a part is one of {', '.join(PARTS)}, got {self.part!r}")
+        if self.sample < self.batch:
+            raise ValueError(
+                f"sample needs a token for each stream of batch, {self.batch}, got {self.sample}"
+            )
 
 
 SMOKE = Settings(
@@ -71,5 +83,14 @@ SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, THESIS)}
 
 
 def scale(name: str, **given: Any) -> Settings:
-    """Return the scale of that name with some settings exchanged: see `scales.chosen`."""
-    return scales.chosen(SCALES, name, given)
+    """Return the scale of that name with some settings exchanged: see `scales.chosen`.
+
+    Raises
+    ------
+    ValueError
+        Also if a control is of the width of the language models.
+    """
+    chosen = scales.chosen(SCALES, name, given)
+    if chosen.units in chosen.widths:
+        raise ValueError(f"widths needs other numbers than units, {chosen.units}, got {chosen.widths}")
+    return chosen

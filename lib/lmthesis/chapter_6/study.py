@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from lmdynamics.text.streams import Examples
 from lmthesis import language_models
 from lmthesis.chapter_6 import loss_changes, words
 from lmthesis.chapter_6.settings import THESIS, Settings
@@ -24,9 +25,10 @@ def study(scale: Settings) -> Tables:
         them; `log`, the losses; `vocabulary`: one row per word with its id, its `text`, its `frequency` in
         the training part and its `class`; `properties`: what ran, beside the paper; `ran`: the same in a row.
     """
-    sparse = words.trained(scale)
+    text = language_models.prepared(scale)
+    loss_changes.elsewhere(Examples.next_word(text.train.ids), scale)  # too short a text is refused at once
+    sparse = words.trained(scale, text)
     of_words = words.tables(sparse)
-    text = sparse.models.text
     return {
         **of_words,
         **loss_changes.tables(sparse, scale, of_words["words"]),
@@ -61,7 +63,7 @@ def property_table(scale: Settings, sparse: SparseModels) -> pd.DataFrame:
         ),
         "words of each class in matched samples": (f"{scale.matched}", f"{THESIS.matched}"),
         **{f"their frequencies, {name}": (spread, "–") for name, spread in _spreads(text).items()},
-        "controls: units of other models": (", ".join(map(str, scale.widths)) or "none", "–"),
+        "controls: units of other models": (", ".join(map(str, scale.widths)), "–"),
         "controls: epochs": (f"{sparse.control_epochs}", "–"),
         "steps whose change of loss is allocated": (f"{scale.steps} in each epoch", "–"),
         "on the loss of": (f"{scale.sample:,} tokens", "–"),

@@ -76,9 +76,9 @@ class SparseModels:
     control_epochs: int
 
 
-def trained(scale: Settings) -> SparseModels:
-    """Return the language models of a scale and their controls, training what is missing."""
-    text = language_models.prepared(scale)
+def trained(scale: Settings, text: PreparedText) -> SparseModels:
+    """Return the language models of a scale on its text, and their controls, training what is missing."""
+    texts = {MAIN: measured_text(scale, text), SHUFFLED: measured_text(scale, text, shuffled=True)}
     controls = dict(_control_jobs(scale, text))
     kinds = [language_models.jobs(scale, text), *controls.values()]
     every_run = iter(grid.results(runs.train, [job for jobs in kinds for job in jobs]))
@@ -86,7 +86,7 @@ def trained(scale: Settings) -> SparseModels:
     return SparseModels(
         LanguageModels(text, main, scale.epochs),
         dict(zip(controls, others, strict=True)),
-        {MAIN: measured_text(scale, text), SHUFFLED: measured_text(scale, text, shuffled=True)},
+        texts,
         control_epochs(scale),
     )
 
