@@ -38,9 +38,10 @@ lint: .venv/installed ## check style, of the chapters' code too
 types: .venv/installed ## check types
 	@mypy --no-error-summary
 
-format: .venv/installed ## lay out the code
+format: .venv/installed ## lay out the code, and chapters as their editor saves them
 	@ruff check -q --fix $(CODE)
 	@ruff format -q $(CODE)
+	@for page in chapters/*.md; do jupytext -q --to md:myst -o $$page $$page; done
 
 bench: .venv/installed ## measure speed beside the alternatives
 	@python -m benchmarks

@@ -1,9 +1,11 @@
 import json
+import shutil
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
+import jupytext
 import nbformat
 import pytest
 import yaml
@@ -410,7 +412,24 @@ def build(command, book, options="", **variables):
     return command(f"jupyter-book build {book} -q {options}", cwd="/", **variables)
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "chapters").glob("*.md")), ids=lambda path: path.stem)
+def test_saving_a_page_in_its_editor_rewrites_nothing(page, tmp_path):
+    """JupyterLab names the kernel that it has started, and the language; then jupytext writes the text."""
+    for path in (page, page.with_name("jupytext.toml")):
+        shutil.copy(path, tmp_path)
+    editor = jupytext.TextFileContentsManager(root_dir=str(tmp_path))
+    model = editor.get(page.name, type="notebook")
+    kernel = json.loads((chapters.JUPYTER / "kernels" / "python3" / "kernel.json").read_text())
+    metadata = model["content"]["metadata"]
+    metadata["kernelspec"] = {"name": "python3"} | {key: kernel[key] for key in ("display_name", "language")}
+    metadata["language_info"] = {"name": "python", "version": "3.13"}
+    editor.save(model, page.name)
+    assert (tmp_path / page.name).read_text() == page.read_text(), "run: make format"
+
+
 def test_a_book_is_built_from_any_folder_and_only_what_changed_is_run_again(tiny_book, command):
+    beside = tiny_book / "chapters" / "01_tiny.ipynb"  # as jupytext makes it, or papermill
+    beside.write_text(nbformat.writes(chapters.read(TINY)))
     chapter, kept = tiny_book / "chapters" / "01_tiny.md", tiny_book / ".cache" / "executed"
     page = tiny_book / "_build" / "html" / "chapters" / "01_tiny.html"
     first = build(command, tiny_book, "-W -n")
