@@ -232,8 +232,8 @@ def keep(notebook: NotebookNode, path: Path) -> None:
         instead = Path(tempfile.mkdtemp(prefix="lmbook-")) / path.name
         instead.write_text(text, encoding="utf-8")
         raise ChapterError(
-            f"{path} cannot be written ({error.strerror or error}): it needs {len(text.encode()):,} bytes; until "
-            f"there is room, the executed notebook is {instead}"
+            f"{path} cannot be written ({error.strerror or error}): it needs {len(text.encode()):,} bytes; "
+            f"until there is room, the executed notebook is {instead}"
         ) from error
 
 
