@@ -181,6 +181,41 @@ def test_equal_distances_up_to_order_give_rsa_one():
     )
 
 
+def one_hot(classes, tokens=200):
+    labels = np.random.default_rng(0).integers(classes, size=tokens)
+    return np.eye(classes)[labels], (labels[:, None] != labels)[np.triu_indices(tokens, 1)]
+
+
+each_distance = pytest.mark.parametrize("distance", ["euclidean", "correlation", "cosine"])
+
+
+@each_distance
+@pytest.mark.parametrize("classes", [3, 7, 41])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_distances_that_only_rounding_tells_apart_tie(distance, classes, dtype):
+    labels, differ = one_hot(classes)
+    softened = (0.7 * labels + 0.3 / classes)[:, ::-1].astype(dtype)
+    assert rsa(labels, labels[:, ::-1], distance=distance) == pytest.approx(1, abs=1e-12)
+    assert rsa(labels, softened, distance=distance) == pytest.approx(1, abs=1e-12)
+    states = labels @ normal(classes, 30).numpy() + normal(200, 30, seed=1).numpy()
+    expected = spearmanr(differ, pdist(states, distance)).statistic
+    assert rsa(labels, states, distance=distance) == pytest.approx(expected, abs=1e-12)
+
+
+def test_steps_of_a_grid_tie_wherever_they_are_and_nothing_else_does():
+    tenths = np.arange(1, 40)[:, None] * 0.1
+    assert len(set(ranked_distances(tenths))) == 38
+    assert rsa(tenths, tenths.round(1) * 10) == pytest.approx(1, abs=1e-12)
+
+
+@each_distance
+def test_close_distances_keep_their_order(distance):
+    x, y = normal(60, 8), normal(60, 8, seed=1)
+    near = normal(1, 8, seed=2) + 1e-4 * x  # distances of 1e-4, and of 1e-9 between directions
+    expected = spearmanr(pdist(near, distance), pdist(y, distance)).statistic
+    assert rsa(near, y, distance=distance) == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize(("x_units", "y_units"), [(40, 40), (40, 5)])
 def test_unrelated_views_score_the_chance_that_the_docstrings_state(x_units, y_units):
     x, y = normal(4000, x_units), normal(4000, y_units, seed=1)
@@ -452,6 +487,13 @@ def test_rsa_by_correlation_refuses_a_token_whose_units_are_equal_but_for_the_ro
     y[4] = 0.1
     with pytest.raises(ValueError, match="correlation distance is not defined for a token of y"):
         rsa(x, y, distance="correlation")
+
+
+@each_distance
+def test_rsa_refuses_numbers_whose_squares_are_lost(distance):
+    x, y = (view[:50].numpy() for view in layers())
+    with pytest.raises(ValueError, match=f"{distance} distance needs numbers whose squares float64 can hold"):
+        rsa(x, 1e180 * y, distance=distance)
 
 
 @pytest.mark.parametrize(("x_scale", "y_scale"), [(1e-90, 1), (1e-50, 1e-50), (1e80, 1), (1e60, 1e60)])

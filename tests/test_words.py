@@ -185,6 +185,14 @@ def test_ties_share_their_rank():
     assert found == pytest.approx(stats.spearmanr(values[:, 0], against).statistic, rel=1e-12)
 
 
+def test_values_that_only_rounding_tells_apart_tie_in_ranks():
+    values, against = np.random.default_rng(0).integers(5, size=(40, 1)) * 0.1, np.arange(40)
+    shaken = values * (1 + 1e-15 * np.random.default_rng(1).normal(size=values.shape))
+    whole, other = (correlations(each, against, ["chi"], how="spearman") for each in (values, shaken))
+    pd.testing.assert_frame_equal(whole, other, rtol=1e-12)
+    assert whole["correlation"][0] == pytest.approx(stats.spearmanr(values[:, 0], against).statistic)
+
+
 @given(st.integers(3, 30), st.floats(-1e6, 1e6).filter(lambda slope: abs(slope) > 1e-6), st.floats(-100, 100))
 @settings(deadline=None, max_examples=50)
 def test_what_lies_on_a_line_correlates_by_one_and_never_by_more(words, slope, shift):

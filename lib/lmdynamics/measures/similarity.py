@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
-from scipy.stats import rankdata
 from torch import Tensor
 
 from lmdynamics.measures.moments import ABSENT, Block, JointMoments, Moments, TwoViews, aligned
+from lmdynamics.measures.ranks import tied_ranks
 
 Rule = Literal["variance", "singular_values"]
 Distance = Literal["euclidean", "correlation", "cosine"]
@@ -213,9 +213,10 @@ def rsa(
 ) -> float:
     """Spearman correlation of the distances between all pairs of tokens.
 
-    Ties take their mean rank. Euclidean distances are unchanged by shifts and rotations and their ranks by
-    one scale for all units of a side. The other two compare the directions of tokens, from the origin as it
-    stands (cosine) or after taking each token's mean over units away (correlation): units are not centred.
+    Distances that are equal up to rounding in float64 tie, and take their mean rank. Euclidean distances are
+    unchanged by shifts and rotations and their ranks by one scale for all units of a side. The other two
+    compare the directions of tokens, from the origin as it stands (cosine) or after taking each token's mean
+    over units away (correlation): units are not centred.
 
     Parameters
     ----------
@@ -238,7 +239,8 @@ def rsa(
     ------
     ValueError
         If rows do not align, a value is not finite, there are fewer than 3 tokens or too many, a sample is
-        larger than its source, a side has no two different distances, or a distance is not defined.
+        larger than its source, a side has no two different distances, or a distance is not defined or beyond
+        float64.
 
     References
     ----------
@@ -381,25 +383,32 @@ def _ranks(name: str, side: Float[Tensor, "tokens units"], distance: Distance) -
             f"rsa compares each pair of 3 to {_MOST_TOKENS:,} tokens, got {len(side):,}; "
             "take fewer or more of the text's"
         )
-    ranks = rankdata(_distances(name, side, distance))
+    ranks = tied_ranks(*_distances(name, side, distance))
     ranks -= ranks.mean()
     return ranks / np.linalg.norm(ranks)
 
 
 def _distances(
     name: str, side: Float[Tensor, "tokens units"], distance: Distance
-) -> Float[np.ndarray, " pairs"]:
+) -> tuple[Float[np.ndarray, " pairs"], float]:
+    """Distances between all pairs of tokens, and how much of them may be rounding."""
     tokens = side.to("cpu", torch.float64).numpy()
-    with np.errstate(invalid="ignore", divide="ignore"):  # told below
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # told below
         distances = pdist(tokens, distance)
-    directions = tokens - tokens.mean(1, keepdims=True) if distance == "correlation" else tokens
-    lengths = np.linalg.norm(directions, axis=1)
-    undefined = distance != "euclidean" and (lengths <= ABSENT * np.linalg.norm(tokens, axis=1)).any()
-    if undefined or not np.isfinite(distances).all():
+        directions = tokens - tokens.mean(1, keepdims=True) if distance == "correlation" else tokens
+        lengths, sizes = (np.linalg.norm(each, axis=1) for each in (directions, tokens))
+    if np.isinf(sizes).any() or np.isinf(distances).any():
+        raise ValueError(
+            f"{distance} distance needs numbers whose squares float64 can hold, got up to "
+            f"{np.abs(tokens).max():.1g} in {name}; scale it"
+        )
+    if distance != "euclidean" and (lengths <= ABSENT * sizes).any():
         raise ValueError(
             f"{distance} distance is not defined for a token of {name} whose units are all equal or 0"
         )
-    largest = distances.max() if distance == "euclidean" else 1.0  # the others are of order 1, less rounding
-    if np.ptp(distances) <= ABSENT * largest:
+    # of a sum over units of products, and of the units themselves
+    rounding = np.finfo(np.float64).eps * (tokens.shape[1] + 4)
+    rounding *= sizes.max() if distance == "euclidean" else 1
+    if np.ptp(distances) <= rounding:
         raise ValueError(f"{name} does not vary: all of its tokens are equally far apart")
-    return distances
+    return distances, rounding

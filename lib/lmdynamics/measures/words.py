@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int, Int64
-from scipy import stats
 from torch import Tensor
 
 from lmdynamics.measures import bootstrap
+from lmdynamics.measures.ranks import tied_ranks
 
 Correlation = Literal["pearson", "log", "spearman"]
 """Pearson's, as in the thesis; Pearson's with the logarithm of the other value; Spearman's."""
+
+_ROUNDING = 1e-12
+"""What may be rounding in a mean over tokens, as a share of the largest."""
 
 
 class WordSums:
@@ -144,7 +147,7 @@ def correlations(
     means = np.nanmean(x, axis=0)
     deviations = np.nan_to_num(x - means)
     if how == "spearman":
-        x, y = (stats.rankdata(each, axis=0, nan_policy="omit") for each in (x, y))
+        x, y = map(_ranks, (x, y))
     # about the mean, where rounding costs least
     x, y = (np.nan_to_num(each - np.nanmean(each, axis=0)) for each in (x, y))
     weights = bootstrap.weights(len(x), np.random.default_rng(seed))
@@ -168,11 +171,20 @@ def correlations(
     )
 
 
+def _ranks(values: Float[np.ndarray, "words columns"]) -> Float[np.ndarray, "words columns"]:
+    """Return the ranks in each column, NaN where the value is; what only rounding tells apart ties."""
+    ranks = np.full(values.shape, np.nan)
+    for column, ranks_of_column in zip(values.T, ranks.T, strict=True):
+        known = np.isfinite(column)
+        ranks_of_column[known] = tied_ranks(column[known], _ROUNDING * np.abs(column[known]).max())
+    return ranks
+
+
 def _check_varies(name: str, values: np.ndarray, against: np.ndarray) -> None:
     if len(values) < 3:
         raise ValueError(f"a correlation needs three words or more, got {len(values)} with a {name}")
     for what, numbers in ((name, values), ("other value", against)):
-        if np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+        if np.ptp(numbers) <= _ROUNDING * np.abs(numbers).max():
             raise ValueError(
                 f"a correlation needs numbers that vary, got {len(numbers)} words whose {what} is "
                 f"{numbers[0]:g}; measure more text or leave it out"
