@@ -1,7 +1,9 @@
 """Each measure keeps its invariances, meets its closed forms and agrees with other people's code."""
 
+import gc
 import importlib
 import warnings
+from functools import partial
 
 import jaxtyping
 import numpy as np
@@ -14,8 +16,9 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from statsmodels.multivariate.cancorr import CanCorr
 
-from lmdynamics.measures.moments import JointMoments
+from lmdynamics.measures.moments import JointMoments, Moments
 from lmdynamics.measures.similarity import (
+    FewTokensWarning,
     canonical_correlations,
     cca,
     cka,
@@ -365,6 +368,33 @@ def test_a_mean_far_from_zero_changes_little(measure):
     assert measure(x + 1e4, y - 1e4) == pytest.approx(measure(x, y), abs=1e-6)
 
 
+def tensors():
+    """What is alive: moments, and tensors by their number of values."""
+    gc.collect()
+    alive = [each for each in gc.get_objects() if type(each) in (Moments, torch.Tensor)]
+    return sorted(each.numel() if type(each) is torch.Tensor else -1 for each in alive)
+
+
+@each
+def test_nothing_that_a_measure_derives_outlives_its_arrays(measure):
+    x, y = layers()
+    measure(x, y)
+    before = tensors()
+    for _ in range(3):
+        measure(x.clone(), y.clone())
+    assert tensors() == before
+
+
+@each_linear
+def test_what_is_derived_of_moments_lives_as_long_as_they_do(measure):
+    before = tensors()
+    views = moments_of(*layers())
+    measure(views)
+    assert tensors() != before
+    del views
+    assert tensors() == before
+
+
 # RSA's sample
 
 
@@ -402,14 +432,41 @@ def test_a_side_without_variance_is_refused(measure):
 
 
 @pytest.mark.parametrize("measure", [canonical_correlations, cca, svcca, pwcca])
-@pytest.mark.parametrize("tokens", [9, 12])
+@pytest.mark.parametrize("tokens", [9, 12, 13])
 def test_canonical_correlations_refuse_as_few_tokens_as_units(measure, tokens):
     x, y = layers(tokens=tokens)
     for sides in ((x, y), (y, x)):
         with pytest.raises(
-            ValueError, match=f"more tokens than units, got {tokens} tokens for 12 units; sample"
+            ValueError, match=f"two more tokens than units, got {tokens} tokens for 12 units, where all are 1"
         ):
             measure(*sides)
+
+
+@pytest.mark.parametrize("units", [(12, 12), (12, 8)])
+@pytest.mark.parametrize("tokens", [14, 17, 20])
+def test_correlations_that_are_1_by_counting_are_counted(units, tokens):
+    x, y = normal(tokens, units[0]), normal(tokens, units[1], seed=1)
+    counted = sum(units) - (tokens - 1)
+    with pytest.warns(FewTokensWarning, match=f"{counted} of {units[1]} .* are 1 by counting"):
+        values = canonical_correlations(x, y)
+    assert (values > 1 - 1e-9).sum() == counted
+    for measure in (cca, pwcca, partial(svcca, variance=1.0)):
+        with pytest.warns(FewTokensWarning, match=f"{counted} of {units[1]} "):
+            measure(x, y)
+
+
+def test_directions_that_are_not_kept_count_for_nothing():
+    x, y = (
+        view * torch.logspace(0, -4, 12, dtype=torch.float64)
+        for view in (normal(16, 12), normal(16, 12, seed=1))
+    )
+    kept = directions(x, y)
+    assert sum(kept) < 15 < 24
+    assert svcca(x, y) < 0.99
+    low = normal(16, 3, seed=2) @ normal(3, 12, seed=3)
+    assert canonical_correlations(low, low + 0).min() > 1 - 1e-9
+    with pytest.warns(FewTokensWarning, match="9 of 12"):
+        cca(x, y)
 
 
 @each

@@ -10,13 +10,18 @@ float64 products cannot tell from none. Duplicated, combined and constant units 
 unit counts as constant if its standard deviation is below 1e-12 of its mean. What rounding lifts above 1 is
 set to 1.
 
+Centred, n tokens leave n − 1 dimensions, and any two subspaces whose directions are more together meet: so
+many correlations are 1 by counting. Where that would be all, a measure raises; where it is some, it warns
+(`FewTokensWarning`).
+
 *Chance* is what unrelated Gaussian views score. It depends on widths and tokens, so compare values at equal
 numbers of both only.
 """
 
 import math
+import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,6 +37,10 @@ Rule = Literal["variance", "singular_values"]
 Distance = Literal["euclidean", "correlation", "cosine"]
 
 _MOST_TOKENS = 10_000  # RSA then compares 50 million pairs, 400 MB a side
+
+
+class FewTokensWarning(UserWarning):
+    """Some canonical correlations are 1 by counting: there are too few tokens for so many directions."""
 
 
 def canonical_correlations(x: Block | TwoViews, y: Block | None = None) -> Float[Tensor, " directions"]:
@@ -52,21 +61,27 @@ def canonical_correlations(x: Block | TwoViews, y: Block | None = None) -> Float
     Raises
     ------
     ValueError
-        If rows do not align, a value is not finite, a side does not vary, or a side has at least as many
-        units as there are tokens, where all correlations can be 1 whatever the data.
+        If rows do not align, a value is not finite, a side does not vary, or there are not at least two more
+        tokens than units of either side: with fewer all correlations can be 1 whatever the data.
+
+    Warns
+    -----
+    FewTokensWarning
+        If both sides together have more directions than there are tokens but one, says how many correlations
+        are 1 whatever the data.
 
     References
     ----------
     Hotelling 1936; from orthonormal bases as in Björck and Golub 1973.
     """
     views = _for_correlation(x, y)
-    return _canonical(views, _whitening(views.x), _whitening(views.y)).correlations
+    return _correlations(_common(views, _whitening(views.x), _whitening(views.y)))
 
 
 def cca(x: Block | TwoViews, y: Block | None = None) -> float:
     """Mean canonical correlation, all directions counting the same.
 
-    Parameters, invariances and errors are those of `canonical_correlations`.
+    Parameters, invariances, errors and warnings are those of `canonical_correlations`.
 
     Returns
     -------
@@ -78,7 +93,8 @@ def cca(x: Block | TwoViews, y: Block | None = None) -> float:
     ----------
     Raghu et al. 2017, section 2, without the truncation.
     """
-    return canonical_correlations(x, y).mean().item()
+    views = _for_correlation(x, y)
+    return _correlations(_common(views, _whitening(views.x), _whitening(views.y))).mean().item()
 
 
 def svcca(
@@ -113,13 +129,17 @@ def svcca(
     ValueError
         As `canonical_correlations` does; or for a share outside (0, 1] or an unknown rule.
 
+    Warns
+    -----
+    FewTokensWarning
+        If the kept directions of both sides are more than the tokens but one.
+
     References
     ----------
     Raghu et al. 2017, section 2; Saphra 2021, chapter 4.
     """
     views, x_basis, y_basis = _bases(x, y, variance, rule)
-    correlations = torch.linalg.svdvals(x_basis.T @ views.cross @ y_basis)
-    return correlations.clamp(max=1).mean().item()
+    return _correlations(_common(views, x_basis, y_basis)).mean().item()
 
 
 def directions(
@@ -146,7 +166,8 @@ def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
     canonical variate of `x`: one value per token, of length 1. So it is the variates that are orthonormal,
     not the coefficients, and swapping the sides gives another number. Unchanged by shifts, by one scale for
     all units of `x`, and by any invertible map of `y`. Where some correlations are equal but not all, their
-    variates are not unique, nor is the result. Parameters and errors are those of `canonical_correlations`.
+    variates are not unique, nor is the result. Parameters, errors and warnings are those of
+    `canonical_correlations`.
 
     Returns
     -------
@@ -159,9 +180,11 @@ def pwcca(x: Block | TwoViews, y: Block | None = None) -> float:
     """
     views = _for_correlation(x, y)
     basis = _whitening(views.x)
-    directions, correlations = _canonical(views, basis, _whitening(views.y))
+    directions, correlations, _ = torch.linalg.svd(
+        _common(views, basis, _whitening(views.y)), full_matrices=False
+    )
     weights = (directions.T @ basis.T @ views.x.scatter).abs().sum(1)
-    return min(1.0, (weights @ correlations / weights.sum()).item())
+    return min(1.0, (weights @ correlations.clamp(max=1) / weights.sum()).item())
 
 
 def cka(x: Block | TwoViews, y: Block | None = None) -> float:
@@ -274,13 +297,6 @@ def ranked_distances(x: Block, *, distance: Distance = "euclidean") -> Float[np.
     return _ranks("x", aligned({"x": x})["x"], distance)
 
 
-class _Canonical(NamedTuple):
-    """Canonical directions of x, as coefficients of its basis, and their correlations."""
-
-    directions: Float[Tensor, "x_kept directions"]
-    correlations: Float[Tensor, " directions"]
-
-
 def _bases(
     x: Block | TwoViews, y: Block | None, variance: float, rule: Rule
 ) -> tuple[TwoViews, Float[Tensor, "x_units x_kept"], Float[Tensor, "y_units y_kept"]]:
@@ -314,10 +330,10 @@ def _two_views(x: Block | TwoViews, y: Block | None) -> TwoViews:
 def _for_correlation(x: Block | TwoViews, y: Block | None) -> TwoViews:
     views = _two_views(x, y)
     units = max(views.cross.shape)
-    if views.count <= units:
+    if views.count < units + 2:
         raise ValueError(
-            "canonical correlations need more tokens than units, "
-            f"got {views.count} tokens for {units} units; sample more sentences"
+            "canonical correlations need at least two more tokens than units, "
+            f"got {views.count} tokens for {units} units, where all are 1 by counting; sample more sentences"
         )
     return views
 
@@ -367,11 +383,24 @@ def _leading(scatter: Float[Tensor, "units units"], share: float, rule: Rule) ->
     return directions[:, :kept] / variances[:kept].sqrt()
 
 
-def _canonical(
+def _common(
     views: TwoViews, x_basis: Float[Tensor, "x_units x_kept"], y_basis: Float[Tensor, "y_units y_kept"]
-) -> _Canonical:
-    directions, correlations, _ = torch.linalg.svd(x_basis.T @ views.cross @ y_basis, full_matrices=False)
-    return _Canonical(directions, correlations.clamp(max=1))
+) -> Float[Tensor, "x_kept y_kept"]:
+    """Products of both orthonormal bases, whose singular values are the canonical correlations."""
+    x_kept, y_kept = x_basis.shape[1], y_basis.shape[1]
+    counted = x_kept + y_kept - (views.count - 1)
+    if counted > 0:
+        warnings.warn(
+            f"{counted} of {min(x_kept, y_kept)} canonical correlations are 1 by counting, since "
+            f"{views.count} tokens are few for {x_kept} and {y_kept} directions; sample more sentences",
+            FewTokensWarning,
+            stacklevel=3,
+        )
+    return x_basis.T @ views.cross @ y_basis
+
+
+def _correlations(common: Float[Tensor, "x_kept y_kept"]) -> Float[Tensor, " directions"]:
+    return torch.linalg.svdvals(common).clamp(max=1)
 
 
 def _ranks(name: str, side: Float[Tensor, "tokens units"], distance: Distance) -> Float[np.ndarray, " pairs"]:

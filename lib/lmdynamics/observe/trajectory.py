@@ -84,6 +84,11 @@ def trajectory(
     ValueError
         If a measure is unknown; if no checkpoint is at the step `to`, or two are at one step; if a layer is
         missing in one of them, or an id in the vocabulary of one; or as the measures do.
+
+    Warns
+    -----
+    similarity.FewTokensWarning
+        As the measures do.
     """
     if unknown := [name for name in measures if name not in MEASURES]:
         raise ValueError(f"measures are {', '.join(MEASURES)}, got {', '.join(unknown)}")
