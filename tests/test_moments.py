@@ -76,17 +76,29 @@ def test_a_block_larger_than_the_room_is_cut(monkeypatch):
     assert_equal(summed(blocks)["a", "b"], whole["a", "b"])
 
 
+def exact_correlations(block):
+    """Correlation of each unit with each other, from numbers that are longer than float64's."""
+    values = block.numpy().astype(np.longdouble)
+    values -= values.mean(0)
+    products = values.T @ values
+    return (products / np.sqrt(np.outer(products.diagonal(), products.diagonal()))).astype(float)
+
+
+@pytest.mark.parametrize("outlier", [1.0, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("mean", [0.0, 1e4, 1e6])
 @pytest.mark.parametrize("first", [1, 400])
-def test_a_mean_far_from_zero_costs_no_digits(first):
-    near, far = blocks_of(1000), blocks_of(1000, mean=1e4)
-    near = {name: far[name] - 1e4 for name in near}  # the very same deviations, exactly representable
-    moments = JointMoments([("a", "b")])
-    for part in cut({name: far[name] for name in "ab"}, [first]):
-        moments.update(part)
-    expected = summed({name: near[name] for name in "ab"}, [("a", "b")])["a", "b"]
-    views = moments["a", "b"]
-    torch.testing.assert_close(views.x.scatter, expected.x.scatter, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(views.cross, expected.cross, rtol=1e-9, atol=1e-9)
+def test_neither_a_far_mean_nor_an_outlying_token_costs_digits_wherever_the_text_is_cut(outlier, mean, first):
+    block = blocks_of(1000, mean=mean)["b"]
+    block[0, 0] = outlier
+    expected = exact_correlations(block)
+    for bounds in ([], [first], range(first, 1000, 7)):
+        left, right = (JointMoments([("b", "b")]) for _ in range(2))
+        for number, part in enumerate(cut({"a": block, "b": block}, bounds)):
+            (left if number < 20 else right).update({"b": part["b"]})
+        left.merge(right)
+        scatter = left["b", "b"].cross
+        sizes = scatter.diagonal().sqrt()
+        np.testing.assert_allclose(scatter / sizes / sizes[:, None], expected, rtol=0, atol=1e-13)
 
 
 def test_a_drifting_mean_costs_no_digits():

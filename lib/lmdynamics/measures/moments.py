@@ -2,7 +2,8 @@
 
 A corpus can be cut anywhere, over blocks, processes or machines, and the result is the same up to rounding.
 Memory grows with the widths of the views, never with the tokens. All is summed in float64, each block about
-its own mean, so a mean far from zero costs no digits.
+its own mean, and means are kept as they differ from one token: so neither a mean far from zero nor a token
+far from all others costs digits, wherever the text is cut.
 """
 
 from collections.abc import Iterable, Mapping
@@ -106,6 +107,8 @@ class JointMoments:
         self.views = tuple(dict.fromkeys(name for pair in asked.values() for name in pair))
         self.pairs = tuple(({frozenset([name]): (name, name) for name in self.views} | asked).values())
         self.count = 0
+        # the first token of each view, from which its mean and those of blocks are counted
+        self._origins: dict[str, Tensor] = {}
         self._means: dict[str, Tensor] = {}
         self._products: dict[Pair, Tensor] = {}
         # one object for a view and its tokens so far, so that what is derived of it is derived once
@@ -127,11 +130,14 @@ class JointMoments:
         tensors = aligned(blocks)
         widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
         self._check_widths(widths)
+        if not self.count:
+            self._begin({name: tensor[0].double() for name, tensor in tensors.items()})
         rows = max(1, _ROOM // sum(widths.values()))
         for part in zip(*(tensor.split(rows) for tensor in tensors.values()), strict=True):
-            chunk = dict(zip(tensors, part, strict=True))
-            means = {name: values.mean(0, dtype=torch.float64) for name, values in chunk.items()}
-            centred = {name: values - means[name] for name, values in chunk.items()}
+            centred = {name: values - self._origins[name] for name, values in zip(tensors, part, strict=True)}
+            means = {name: values.mean(0) for name, values in centred.items()}
+            for name, values in centred.items():
+                values -= means[name]
             self._join(len(part[0]), means)
             for (a, b), product in self._products.items():
                 product.addmm_(centred[a].T, centred[b])
@@ -148,7 +154,13 @@ class JointMoments:
             raise ValueError(f"only moments of the same pairs merge, got {other.pairs} for {self.pairs}")
         if other.count:
             self._check_widths({name: len(mean) for name, mean in other._means.items()})
-            self._join(other.count, other._means)
+            if not self.count:
+                self._begin(other._origins)
+            means = {
+                name: mean + (other._origins[name] - self._origins[name])
+                for name, mean in other._means.items()
+            }
+            self._join(other.count, means)
             for pair, product in self._products.items():
                 product += other._products[pair]
 
@@ -168,9 +180,16 @@ class JointMoments:
 
     def _of_view(self, name: str) -> Moments:
         if name not in self._moments:
-            mean, scatter = self._means[name], self._products[name, name]
+            mean, scatter = self._origins[name] + self._means[name], self._products[name, name]
             self._moments[name] = Moments(self.count, _on_cpu(mean), _on_cpu(scatter))
         return self._moments[name]
+
+    def _begin(self, origins: Mapping[str, Float[Tensor, " _"]]) -> None:
+        self._origins = {name: origin.clone() for name, origin in origins.items()}
+        self._means = {name: torch.zeros_like(origin) for name, origin in origins.items()}
+        self._products = {
+            (a, b): origins[a].new_zeros(len(origins[a]), len(origins[b])) for a, b in self.pairs
+        }
 
     def _join(self, count: int, means: dict[str, Tensor]) -> None:
         """Move to the mean of these tokens and the others, whose own products are still to be added.
@@ -178,9 +197,6 @@ class JointMoments:
         Products about the common mean are those of both sides about their own means, and what lies between
         these means (Chan et al. 1979).
         """
-        if not self._means:
-            self._means = {name: torch.zeros_like(mean) for name, mean in means.items()}
-            self._products = {(a, b): means[a].new_zeros(len(means[a]), len(means[b])) for a, b in self.pairs}
         total = self.count + count
         gaps = {name: means[name] - mean for name, mean in self._means.items()}
         for (a, b), product in self._products.items():
