@@ -368,26 +368,31 @@ def test_a_mean_far_from_zero_changes_little(measure):
     assert measure(x + 1e4, y - 1e4) == pytest.approx(measure(x, y), abs=1e-6)
 
 
-def tensors():
-    """What is alive: moments, and tensors by their number of values."""
+@pytest.fixture
+def alive():
+    """Moments and tensors that were made since, and are still there."""
     gc.collect()
-    alive = [each for each in gc.get_objects() if type(each) in (Moments, torch.Tensor)]
-    return sorted(each.numel() if type(each) is torch.Tensor else -1 for each in alive)
+    gc.freeze()
+
+    def found():
+        gc.collect()
+        return [each for each in gc.get_objects() if type(each) in (Moments, torch.Tensor)]
+
+    yield found
+    gc.unfreeze()
 
 
-def test_nothing_that_measures_derive_outlives_arrays_and_moments():
+def test_nothing_that_measures_derive_outlives_arrays_and_moments(alive):
     x, y = layers()
-    for measure in (*LINEAR, rsa):  # what a first call leaves for good
-        measure(x, y)
-    before = tensors()
     for measure in (*LINEAR, rsa):
-        measure(x.clone(), y.clone())
+        measure(x, y)
+    assert len(alive()) == 2
     views = moments_of(x, y)
     for measure in LINEAR:
         measure(views)
-    assert tensors() != before
+    assert len(alive()) > 2
     del views
-    assert tensors() == before
+    assert len(alive()) == 2
 
 
 # RSA's sample
