@@ -117,6 +117,17 @@ def test_a_sample_of_fewer_tokens_than_pieces_is_refused():
         loss_and_gradient(made(), text(39))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_and_a_loss_that_is_not_finite_are_refused(dtype):
+    with pytest.raises(ValueError, match=rf"float32 or float64, got a model in {dtype}; .* \.float\(\)"):
+        next(allocations(made().to(dtype), text(), iter([None]), batch=BATCH))
+    lost = made()
+    nn.init.constant_(lost.decoder.bias, torch.inf)
+    with pytest.raises(ValueError, match=r"a finite loss, got (nan|inf) on the sample"):
+        loss_and_gradient(lost, text(), batch=BATCH)
+    assert all(parameter.grad is None for parameter in lost.parameters())
+
+
 # What is allocated
 
 
@@ -254,6 +265,35 @@ def test_changes_of_the_loss_add_up_over_a_training():
     assert sum(each.change for each in found) == pytest.approx(after - before, abs=1e-12)
     allocated = sum(summed(each.allocated[SIMPSON]) for each in found)
     assert allocated == pytest.approx(after - before, abs=1e-5)
+
+
+@pytest.mark.parametrize("frozen", ["embedding.weight", "lstms.0.weight_hh_l0", "decoder", "lstms"])
+def test_what_is_frozen_stays_and_is_allocated_nothing_and_the_rest_all(frozen):
+    model, sample = made(), text()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(frozen not in name)
+    before = copied(model)
+    for found in allocations(model, sample, islice(steps_of(model, rate=1.0), 3), batch=BATCH, intervals=2):
+        assert summed(found.allocated[SIMPSON]) == pytest.approx(found.change, rel=0.01, abs=1e-5)
+        for name, each in found.allocated[SIMPSON].items():
+            assert (each != 0).any() == (frozen not in name)
+        assert list(found.allocated[FIRST]) == list(before)
+        assert by_group(found, groups(model, CLASSES))["allocated"].notna().all()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (frozen not in name)
+        assert torch.equal(parameter, before[name]) == (frozen in name)
+
+
+def test_where_all_below_the_decoder_is_frozen_the_decoder_learns_alone():
+    model = made()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("decoder" in name)
+    losses = [mean_loss(model, text()).item()]
+    losses += [mean_loss(model, text()).item() for _ in steps_of(model, rate=1.0)]
+    assert losses[-1] != losses[0]
+    before = made()
+    assert torch.equal(model.embedding.weight, before.embedding.weight)
+    assert not torch.equal(model.decoder.weight, before.decoder.weight)
 
 
 def test_words_that_a_step_or_the_sample_does_not_read_are_allocated_nothing():

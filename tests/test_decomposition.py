@@ -30,6 +30,11 @@ def stack(layers=2, scale=1.5):
     return lstms
 
 
+def lost(lstm):
+    lstm.weight_hh_l0.data[0, 0] = torch.nan
+    return lstm
+
+
 def text(steps=STEPS, batch=BATCH, units=UNITS):
     return torch.randn(steps, batch, units, generator=torch.Generator().manual_seed(0)).double()
 
@@ -50,7 +55,10 @@ def running(lstms, inputs, state=None):
 
 
 def both_parts(lstms, inputs, in_focus, convention):
-    """The definition, word for word: one text, one focus set, both parts carried through every product."""
+    """The definition, word for word: one text, one focus set, both parts carried through every product.
+
+    One convention for all layers, or one for each.
+    """
     sigma = torch.sigmoid
 
     def parts(function, r, q, bias):
@@ -62,7 +70,7 @@ def both_parts(lstms, inputs, in_focus, convention):
     below = [
         (x, zero[0]) if focus else (zero[0], x) for x, focus in zip(inputs, in_focus.tolist(), strict=True)
     ]
-    for lstm in lstms:
+    for lstm, rule in zip(lstms, decomposition.by_layer(convention, len(lstms)), strict=True):
         w, v = lstm.weight_ih_l0.detach().chunk(4), lstm.weight_hh_l0.detach().chunk(4)
         biases = (lstm.bias_ih_l0 + lstm.bias_hh_l0).detach().chunk(4)
         h = c = (torch.zeros(lstm.hidden_size, dtype=inputs.dtype),) * 2
@@ -79,10 +87,10 @@ def both_parts(lstms, inputs, in_focus, convention):
             for gates, sources in ((i, source), (f, past)):
                 for (gate, left), (what, right) in product(gates.items(), sources.items()):
                     if gate == what == "b":
-                        relevant = focus and convention.bias == "in_focus"
+                        relevant = focus and rule.bias == "in_focus"
                     elif {gate, what} == {"r", "q"}:
-                        relevant = convention.interactions == "relevant" or (
-                            convention.interactions == "source" and what == "r"
+                        relevant = rule.interactions == "relevant" or (
+                            rule.interactions == "source" and what == "r"
                         )
                     else:
                         relevant = "q" not in (gate, what)
@@ -108,6 +116,40 @@ def test_both_parts_are_those_of_the_definition_and_add_up_to_the_state(conventi
         torch.testing.assert_close(top.relevant[n, :, column], relevant, atol=1e-12, rtol=0)
         torch.testing.assert_close(top.irrelevant[n, :, column], rest, atol=1e-12, rtol=0)
         torch.testing.assert_close(relevant + rest, states[:, column], atol=1e-12, rtol=0)
+
+
+MIXED = [Convention(interactions="source"), Convention(bias="irrelevant", interactions="relevant")]
+AUTHOR = [Convention(bias="in_focus"), *[Convention(bias="irrelevant")] * 2]
+
+
+@pytest.mark.parametrize(("given", "meant"), [(None, AUTHOR[:2]), (MIXED, MIXED)])
+def test_each_layer_keeps_to_its_own_convention_by_default_those_of_the_authors_code(given, meant):
+    lstms, inputs, focus = stack(), text(), sets()
+    top = decompose(lstms, inputs, focus, convention=given)[-1]
+    for n, column in product(range(len(focus)), range(BATCH)):
+        relevant, _ = both_parts(lstms, inputs[:, column], focus[n], meant)
+        torch.testing.assert_close(top.relevant[n, :, column], relevant, atol=1e-12, rtol=0)
+    other = decompose(lstms, inputs, focus, convention=Convention())[-1]
+    assert (top.relevant[3] - other.relevant[3]).abs().max() > 0.01
+    found = interdependence.pairwise(lstms, inputs, distance=4, convention=given)
+    assert torch.equal(found.isnan(), interdependence.pairwise(lstms, inputs, distance=4).isnan())
+    torch.testing.assert_close(found[2, 1], by_definition(lstms, inputs, [1], [4], meant), atol=1e-12, rtol=0)
+
+
+def test_the_authors_code_counts_the_biases_of_a_first_layer_alone():
+    for layers in (1, 2, 3):
+        assert Convention.thesis(layers) == AUTHOR[:layers]
+        own = decompose(stack(layers), text(), sets())[0]
+        assert torch.equal(
+            own.relevant, decompose(stack(1), text(), sets(), convention=Convention())[0].relevant
+        )
+
+
+def test_a_convention_for_each_layer_is_one_for_each():
+    with pytest.raises(ValueError, match="one for each of 2 layers, got 3"):
+        decompose(stack(), text(), sets(), convention=AUTHOR)
+    with pytest.raises(ValueError, match="one for each of 2 layers, got 1"):
+        interdependence.pairwise(stack(), text(), distance=1, convention=AUTHOR[:1])
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=named)
@@ -146,13 +188,57 @@ def test_the_state_before_is_irrelevant_and_states_go_on_from_it():
         assert late.irrelevant.abs().max() > 0.01
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
-def test_lower_precision_stays_near(dtype, tolerance):
+def test_single_precision_stays_near():
     lstms = stack(scale=0.5)
     exact = decompose(lstms, text(), sets())[-1].relevant
-    low = decompose([lstm.to(dtype) for lstm in lstms], text().to(dtype), sets())[-1]
-    assert low.relevant.dtype == dtype
-    torch.testing.assert_close(low.relevant.double(), exact, atol=tolerance, rtol=0)
+    for lstm in lstms:
+        lstm.float()
+    low = decompose(lstms, text().float(), sets())[-1]
+    assert low.relevant.dtype == torch.float32
+    torch.testing.assert_close(low.relevant.double(), exact, atol=1e-5, rtol=0)
+
+
+MEASURED = {
+    "decompose": lambda *given, **how: decompose(*given, sets(), **how)[-1].relevant,
+    "between": lambda *given, **how: interdependence.between(*given, [([0], [4])], **how),
+    "pairwise": lambda *given, **how: interdependence.pairwise(*given, distance=3, **how),
+}
+measured = pytest.mark.parametrize("measure", MEASURED.values(), ids=list(MEASURED))
+
+
+@measured
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_unless_another_is_named(measure, dtype):
+    lstms, inputs = [lstm.to(dtype) for lstm in stack()], text().to(dtype)
+    state = [(text(1).to(dtype),) * 2] * 2
+    with pytest.raises(ValueError, match=rf"float32 or float64, got {dtype}; convert .* with \.float\(\)"):
+        measure(lstms, inputs)
+    with pytest.raises(ValueError, match=f"float32 or float64, got {dtype}"):
+        measure(stack(), text(), dtype=dtype)
+    with pytest.raises(ValueError, match=f"got {dtype} and torch.float64"):
+        measure(stack(), inputs)
+    for named in (torch.float32, torch.float64):
+        found = measure(lstms, inputs, state=state, dtype=named)
+        converted = [lstm.to(named) for lstm in lstms]
+        expected = measure(converted, inputs.to(named), state=[(text(1).to(dtype).to(named),) * 2] * 2)
+        assert found.dtype == named
+        assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+
+
+def test_float32_has_a_floor_and_float64_none_that_a_sentence_reaches():
+    torch.manual_seed(0)
+    lstm, inputs = nn.LSTM(40, 40), text(60, units=40).float()
+    single, double = (
+        interdependence.pairwise(lstm, inputs, distance=50, dtype=dtype).nanmean((1, 2))
+        for dtype in (None, torch.float64)
+    )
+    assert double.dtype == torch.float64
+    # what is left of a word falls by about the same share from word to word, and DI with it
+    shares = double[1:] / double[:-1]
+    torch.testing.assert_close(shares, shares.mean().expand(49), atol=0, rtol=0.15)
+    assert double[49] < 1e-11
+    torch.testing.assert_close(single[:15].double(), double[:15], atol=0, rtol=1e-3)
+    assert ((single - double).abs() / double)[34:].mean() > 0.5
 
 
 def test_focus_may_differ_from_text_to_text():
@@ -262,7 +348,13 @@ def test_the_parts_of_the_logits_add_up_to_the_models_own():
         ({"focus": torch.ones(2, STEPS)}, r"boolean.*float32"),
         ({"focus": torch.ones(2, STEPS + 1, dtype=torch.bool)}, r"7 steps.*\(2, 8\)"),
         ({"focus": torch.ones(2, STEPS, 2, dtype=torch.bool)}, "2 texts, inputs have 3"),
-        ({"inputs": text(units=4)}, r"\(steps, batch, 6\), got \(7, 3, 4\)"),
+        ({"inputs": text(units=4)}, r"\(steps, batch, 6\), of a step .*, got \(7, 3, 4\)"),
+        ({"inputs": text(batch=0)}, r"a text or more, got \(7, 0, 6\)"),
+        ({"inputs": text(steps=0), "focus": sets()[:, :0]}, r"of a step or more .*, got \(0, 3, 6\)"),
+        (
+            {"lstms": [*stack(1), lost(stack(1)[0])]},
+            "states are finite, got others in layer 2; look at the run",
+        ),
         ({"inputs": text().index_fill(0, torch.tensor(4), torch.nan)}, "finite, got nan at step 4 of text 0"),
         ({"lstms": nn.LSTM(UNITS, UNITS, bidirectional=True).double()}, "forwards"),
         ({"lstms": nn.LSTM(UNITS, UNITS, batch_first=True).double()}, "steps first"),

@@ -205,6 +205,15 @@ def test_distances_that_only_rounding_tells_apart_tie(distance, classes, dtype):
     assert rsa(labels, states, distance=distance) == pytest.approx(expected, abs=1e-12)
 
 
+def test_classes_may_be_integers_and_booleans():
+    labels, _ = one_hot(7)
+    x = normal(200, 5)
+    for measure in (rsa, cka, svcca):
+        for dtype in (bool, np.int64, np.uint8):
+            assert measure(labels.astype(dtype), x) == measure(torch.from_numpy(labels).to(torch.bool), x)
+            assert measure(labels.astype(dtype), x) == measure(labels, x)
+
+
 def test_steps_of_a_grid_tie_wherever_they_are_and_nothing_else_does():
     tenths = np.arange(1, 40)[:, None] * 0.1
     assert len(set(ranked_distances(tenths))) == 38

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
-Block = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]
-"""Activations of one view, tokens × units; row i is the same token in every view."""
+Block = Real[Tensor, "_ _"] | Bool[Tensor, "_ _"] | Real[np.ndarray, "_ _"] | Bool[np.ndarray, "_ _"]
+"""Activations of one view, tokens × units; row i is the same token in every view. Of any real numbers: those
+of no floating type count as float64, and no graph of gradients is kept."""
 
 Pair = tuple[str, str]
 
 ABSENT = 1e-12
 """What float64 products cannot tell from none, as a share: of a unit's mean, its standard deviation."""
+_FLOATING = (np.float16, np.float32, np.float64)
+"""Of arrays that PyTorch takes as they are."""
+_SUMMED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _ROOM = 2**24
 """Values of a block that are held in float64 at once, over all its views: 128 MiB."""
 
@@ -213,15 +217,15 @@ class JointMoments:
 
 
 def aligned(blocks: Mapping[str, Block]) -> dict[str, Tensor]:
-    """Return views of the same tokens as tensors.
+    """Return views of the same tokens as tensors of a floating type, without a graph.
 
     Raises
     ------
     ValueError
-        If a view is not tokens × units, the views differ in their number of tokens, there are none, or a
-        value is not finite.
+        If a view is not tokens × units of real numbers, the views differ in their number of tokens, there are
+        none, or a value is not finite.
     """
-    tensors = {name: _as_tensor(block) for name, block in blocks.items()}
+    tensors = {name: _as_tensor(name, block) for name, block in blocks.items()}
     for name, tensor in tensors.items():
         if tensor.dim() != 2 or not tensor.shape[1]:
             raise ValueError(f"a view is tokens × units, got {tuple(tensor.shape)} for {name!r}")
@@ -240,10 +244,20 @@ def _on_cpu(values: Tensor) -> Tensor:
     return values.to("cpu", copy=True)
 
 
-def _as_tensor(block: Block) -> Tensor:
+def _as_tensor(name: str, block: Block) -> Tensor:
     if isinstance(block, Tensor):
-        return block
-    return torch.from_numpy(np.require(block, requirements=["C", "W"]))  # a copy only of memory torch refuses
+        tensor = block.detach()
+    else:
+        array = np.asarray(block)
+        if array.dtype.kind not in "biufc":
+            raise ValueError(f"a view is of real numbers, got {array.dtype} for {name!r}")
+        native = array.dtype.newbyteorder("=")
+        dtype = native if native.kind == "c" or native in _FLOATING else np.float64
+        # a copy only of memory that torch refuses
+        tensor = torch.from_numpy(np.require(array, dtype, ["C", "W"]))
+    if tensor.is_complex():
+        raise ValueError(f"a view is of real numbers, got {tensor.dtype} for {name!r}; take the parts apart")
+    return tensor if tensor.dtype in _SUMMED else tensor.double()
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:

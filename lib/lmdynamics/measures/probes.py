@@ -225,6 +225,8 @@ def random_embedding(
 
 
 def _check_numbers(what: str, numbers: Int[np.ndarray, " tokens"]) -> None:
+    if numbers.dtype.kind not in "iu":
+        raise ValueError(f"{what} must be integers, got {numbers.dtype}; number the classes from 0")
     if not len(numbers) or numbers.min() < 0:
         given = f"{numbers.min()} at token {numbers.argmin()}" if len(numbers) else "none"
         raise ValueError(f"{what} must be numbers from 0, got {given}; leave out tokens without one")
@@ -246,8 +248,11 @@ class _Units(NamedTuple):
     @classmethod
     def of(cls, view: Float[Tensor, "tokens units"]) -> "_Units":
         """To mean 0 and standard deviation 1 over these tokens, or to 0 where a unit is constant."""
-        mean = view.mean(0, dtype=torch.float64).to(view.dtype)
-        deviation = (view - mean).square_().mean(0).sqrt_()
+        mean = view.mean(0, dtype=torch.float64).to(torch.promote_types(view.dtype, torch.float32))
+        centred = view - mean
+        size = torch.ldexp(torch.ones_like(mean), centred.abs().amax(0).frexp().exponent - 1)
+        # a power of two, so that no square is too large or too small, and no digit changes
+        deviation = (centred / size).square_().mean(0).sqrt_() * size
         return cls(mean, torch.where(deviation > ABSENT * mean.abs(), 1 / deviation, 0))
 
 
@@ -324,7 +329,8 @@ class _Tokens(NamedTuple):
         mean = units[names[0]].mean
         views = torch.empty(len(names), len(part.rows), len(mean), device=mean.device)
         for name, view in zip(names, views, strict=True):
-            torch.sub(part.views[name][part.rows], units[name].mean, out=view).mul_(units[name].scale)
+            # in the precision of the view, which may reach farther than the probe's
+            torch.mul(part.views[name][part.rows] - units[name].mean, units[name].scale, out=view)
         labels = [np.searchsorted(classes[name], part.labels[name][part.rows]) for _, name in pairs]
         return cls(
             views,

@@ -61,8 +61,9 @@ def canonical_correlations(x: Block | TwoViews, y: Block | None = None) -> Float
     Raises
     ------
     ValueError
-        If rows do not align, a value is not finite, a side does not vary, or there are not at least two more
-        tokens than units of either side: with fewer all correlations can be 1 whatever the data.
+        If rows do not align, a value is not finite or its square beyond float64, a side does not vary, or
+        there are not at least two more tokens than units of either side: with fewer all correlations can be 1
+        whatever the data.
 
     Warns
     -----
@@ -322,6 +323,8 @@ def _two_views(x: Block | TwoViews, y: Block | None) -> TwoViews:
             "similarity is between two arrays, or of the moments of two views as the only argument"
         )
     for name, side in (("x", views.x), ("y", views.y)):
+        if not side.scatter.isfinite().all():
+            raise ValueError(f"{name} needs numbers whose squares float64 can sum; scale it")
         if not _deviations(side).any():
             raise ValueError(f"{name} does not vary: all units are constant over its {side.count} tokens")
     return views

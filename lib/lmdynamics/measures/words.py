@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64, Real
 from torch import Tensor
 
 from lmdynamics.measures import bootstrap
@@ -45,20 +45,27 @@ class WordSums:
         self._counts, self._sums = torch.zeros(2, words, len(columns), dtype=torch.float64)
         self._undefined = torch.zeros(len(columns), dtype=torch.int64)
 
-    def update(self, ids: Int[Tensor, " tokens"], values: Float[Tensor, "tokens columns"]) -> None:
+    def update(
+        self,
+        ids: Int[Tensor, " tokens"],
+        values: Real[Tensor, "tokens columns"] | Bool[Tensor, "tokens columns"],
+    ) -> None:
         """Add some tokens. A value that is not finite is counted as undefined, and otherwise left out.
 
         Raises
         ------
         ValueError
-            If an id is outside the vocabulary, or there are more or fewer columns than names.
+            If an id is outside the vocabulary, there are more or fewer columns than names, or values are
+            complex.
         """
         if values.shape[1] != len(self.columns):
             raise ValueError(f"need the columns {', '.join(self.columns)}, got {values.shape[1]} columns")
+        if values.is_complex():
+            raise ValueError(f"need real values, got {values.dtype}")
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.words:
             raise ValueError(f"need ids from 0 to {self.words - 1}, got {ids.min()} to {ids.max()}")
         values = values.detach().cpu().double()
-        known, ids = values.isfinite(), ids.cpu()
+        known, ids = values.isfinite(), ids.cpu().long()
         values = values.where(known, 0.0)
         self._counts.index_add_(0, ids, known.double())
         self._sums.index_add_(0, ids, values)
@@ -135,12 +142,21 @@ def correlations(
     Raises
     ------
     ValueError
-        If a column has fewer than three words or does not vary, or the other value does not.
+        If a column has fewer than three words or does not vary, or the other value does not or is not finite.
     """
     if how not in get_args(Correlation):
         raise ValueError(f"a correlation is one of {', '.join(get_args(Correlation))}, got {how!r}")
+    values = np.asarray(values, float)
     known = np.isfinite(values)
-    y = np.log(against) if how == "log" else np.asarray(against, float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # told below
+        y = np.log(against) if how == "log" else np.asarray(against, float)
+    unknown = known.any(1) & ~np.isfinite(y)
+    if unknown.any():
+        needed = "positive numbers for a logarithm" if how == "log" else "finite numbers"
+        raise ValueError(
+            f"a correlation needs {needed}, got {against[unknown][0]:g} as the other value of a word; "
+            "leave it out"
+        )
     for column, name in enumerate(columns):
         _check_varies(name, values[known[:, column], column], y[known[:, column]])
     x, y = np.where(known, values, np.nan), np.where(known, y[:, None], np.nan)
@@ -215,9 +231,14 @@ def coefficients(
     Raises
     ------
     ValueError
-        If there are no more words than coefficients.
+        If there are no more words than coefficients, or a feature is not finite.
     """
     known = np.isfinite(values)
+    for name, each in features.items():
+        if not np.isfinite(each[known]).all():
+            raise ValueError(
+                f"coefficients need finite features, got others of {name!r}; leave the words out"
+            )
     columns = np.column_stack([np.ones(known.sum()), *(each[known] for each in features.values())])
     if len(columns) <= columns.shape[1]:
         raise ValueError(f"{columns.shape[1]} coefficients need more words, got {len(columns)}")
@@ -272,13 +293,21 @@ def majority_class(
     numpy.ndarray
         -1 for words of which no more than half of the tokens, or fewer than `least`, are of one class.
 
+    Raises
+    ------
+    ValueError
+        If an id is outside the vocabulary.
+
     References
     ----------
     Thesis chapter 6, section 3, "The Role of Part of Speech".
     """
+    if len(ids) and not 0 <= ids.min() <= ids.max() < words:
+        raise ValueError(f"need ids from 0 to {words - 1}, got {ids.min()} to {ids.max()}")
+    ids, classes = ids.astype(np.int64), classes.astype(np.int64)
     kinds = int(classes.max(initial=0)) + 1
     own = classes >= 0
-    table = np.bincount(ids[own].astype(np.int64) * kinds + classes[own], minlength=words * kinds)
+    table = np.bincount(ids[own] * kinds + classes[own], minlength=words * kinds)
     table = table.reshape(words, kinds)
     best = table.argmax(1)
     most = table[np.arange(words), best]
@@ -310,8 +339,10 @@ def matched(
     Raises
     ------
     ValueError
-        If a class has fewer words.
+        If a class has fewer words, or `size` is none.
     """
+    if size < 1:
+        raise ValueError(f"need one word or more of each class, got {size}")
     if min(len(first), len(second)) < size:
         raise ValueError(f"need {size} words of each class, got {len(first)} and {len(second)}")
     orders = [np.argsort(-each, kind="stable") for each in (first, second)]

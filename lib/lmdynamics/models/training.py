@@ -188,7 +188,8 @@ def steps(
         loss = head.backward(hidden.detach().float(), step_targets.flatten())
         model.embedding.zero_grad()
         model.lstms.zero_grad()
-        hidden.backward(loss.gradient.to(hidden.dtype))
+        if hidden.requires_grad:  # unless all below the decoder is frozen
+            hidden.backward(loss.gradient.to(hidden.dtype))
         _descend(list(model.parameters()), rate=rate, clip=settings.clip)
         state = [(h.detach(), c.detach()) for h, c in state_after]
         yield Step(loss.total, words.numel())
@@ -254,13 +255,16 @@ def _train_epoch(
 
 @torch.no_grad()
 def _descend(parameters: list[nn.Parameter], *, rate: float, clip: float) -> None:
-    """Take one step of SGD on the clipped gradient; the gradient of the embedding is sparse."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    gradients = [gradient.coalesce() if gradient.is_sparse else gradient for gradient in grads]
+    """Take one step of SGD on the clipped gradient; the gradient of the embedding is sparse.
+
+    Frozen parameters, which do not require a gradient, stay as they are.
+    """
+    moving = [(p, p.grad) for p in parameters if p.requires_grad and p.grad is not None]
+    gradients = [gradient.coalesce() if gradient.is_sparse else gradient for _, gradient in moving]
     # row by row: several times faster and more exact, since no sum runs over millions of numbers
     norms = [(g.values() if g.is_sparse else g).norm(dim=-1).norm() for g in gradients]
     scale = (clip / (torch.stack(norms).norm() + 1e-6)).clamp(max=1).item()
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    for (parameter, _), gradient in zip(moving, gradients, strict=True):
         parameter.add_(gradient, alpha=-rate * scale)
 
 

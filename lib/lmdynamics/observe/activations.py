@@ -127,9 +127,10 @@ def blocks(
     Raises
     ------
     ValueError
-        If a layer is unknown, an id is not in the model's vocabulary, or there is no text.
+        If a layer is unknown, ids are not integers in a row, one is not in the model's vocabulary, or there
+        is no text.
     """
-    names = model.layers if layers is None else tuple(layers)
+    names, ids = model.layers if layers is None else tuple(layers), id_array(ids)
     if unknown := set(names) - set(model.layers):
         raise ValueError(f"the model has layers {', '.join(model.layers)}, got {', '.join(sorted(unknown))}")
     if len(ids) == 0 or ids.min() < 0 or ids.max() >= model.words:
@@ -190,10 +191,21 @@ def states(model: Observable, ids: Int[np.ndarray, " tokens"]) -> dict[str, Floa
 
 
 def answers(model: RecurrentModel, ids: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
-    """Return the most likely class at each token of a text. Raises what `blocks` raises."""
+    """Return the most likely class at each token of a text.
+
+    Raises
+    ------
+    ValueError
+        As `blocks` does; or if there is a token at which no class is most likely, for a logit is NaN.
+    """
     classes = np.empty(len(ids), np.int64)
     top = model.layers[-1]
     for block in blocks(model, ids, layers=[top]):
         with torch.inference_mode():
-            classes[block.tokens] = model.decoder(block.layers[top]).argmax(1).cpu()
+            logits = model.decoder(block.layers[top])
+            if logits.isnan().any():
+                raise ValueError(
+                    "need logits to compare, got NaN; train with a smaller learning rate or clip"
+                )
+            classes[block.tokens] = logits.argmax(1).cpu()
     return classes

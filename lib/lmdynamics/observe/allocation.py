@@ -34,8 +34,8 @@ class Allocation(NamedTuple):
     change: float
     """Loss after the step less loss before it."""
     allocated: dict[str, Parameters]
-    """By method (of `METHODS`): what each parameter was allocated, negative where it helped; they add up to
-    the change, as well as the method approximates it."""
+    """By method (of `METHODS`): what each parameter was allocated, negative where it helped, 0 where it did
+    not move, as frozen ones do not; they add up to the change, as well as the method approximates it."""
 
 
 def allocations(
@@ -97,7 +97,7 @@ def loss_and_gradient(
     Parameters
     ----------
     model
-        What stood in the `.grad` of its parameters is overwritten.
+        What stood in the `.grad` of its parameters is overwritten. Frozen ones have a gradient too.
     examples
         Cut into `batch` contiguous pieces, each read from a state of zero; a rest shorter than `batch` is
         left out.
@@ -112,20 +112,39 @@ def loss_and_gradient(
     Raises
     ------
     ValueError
-        If there are fewer tokens than pieces.
+        If there are fewer tokens than pieces, the loss is not finite, or the model is in half precision, in
+        which a change of the loss is rounding.
     """
+    if model.decoder.weight.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"a change of the loss needs float32 or float64, got a model in {model.decoder.weight.dtype}; "
+            "convert it with .float()"
+        )
     inputs, targets = (streams(column, batch, model.device) for column in examples)
     model.zero_grad()
     was_training = model.training
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     model.train()  # cuDNN goes back through no other; without a generator nothing is dropped
-    layers, _ = model(inputs)
-    model.train(was_training)
-    hidden = layers[model.layers[-1]].flatten(0, 1)
-    loss = CrossEntropy(model.decoder).backward(hidden.detach(), targets.flatten())
-    hidden.backward(loss.gradient)
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_()
+        with torch.enable_grad():
+            layers, _ = model(inputs)
+            hidden = layers[model.layers[-1]].flatten(0, 1)
+            loss = CrossEntropy(model.decoder).backward(hidden.detach(), targets.flatten())
+            hidden.backward(loss.gradient)
+    finally:
+        model.train(was_training)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
     grads = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
     dense = {name: grad.to_dense() if grad.is_sparse else grad for name, grad in grads.items()}
     model.zero_grad()
+    if not loss.total.isfinite():
+        raise ValueError(
+            f"a change of the loss needs a finite loss, got {loss.total.item()} on the sample; train with a "
+            "smaller learning rate or clip, or measure an earlier checkpoint"
+        )
     return loss.total.item() / inputs.numel(), dense
 
 

@@ -123,5 +123,4 @@ def _with_gradients(
 
 
 def _chi(layer: str, values: Float[Tensor, "tokens units"]) -> Float[Tensor, " tokens"]:
-    """Return χ of the vector of each token, in single precision at least."""
-    return sparsity.chi(values.to(torch.promote_types(values.dtype, torch.float32)))
+    return sparsity.chi(values)

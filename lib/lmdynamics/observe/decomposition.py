@@ -4,6 +4,10 @@ The words in focus give the *relevant* part of a hidden state; all others, and w
 the *irrelevant* rest (Murdoch et al. 2018; thesis chapter 5, section 2.1 and appendix A). Each gate is made
 linear by Shapley's rule, its bias staying where it is; the two parts always add up to the state itself. So
 only the relevant part is computed, beside the true gates, which all focus sets share.
+
+A relevant part is what is left of differences between numbers as large as the state. So it has a floor, below
+which it is rounding: about 1e-7 of the state in float32, 1e-16 in float64. In half precision it is
+near 1e-3 or 1e-2, and DI then off by a tenth and more: nothing is decomposed there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,14 +29,16 @@ INTERACTIONS = ("irrelevant", "source", "relevant")
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """Which products of parts count as relevant. Defaults are the thesis's.
+    """Which products of parts count as relevant in a layer. Defaults are the thesis's for its one layer.
 
     Attributes
     ----------
     bias
         The product of two biases (input gate and candidate): relevant at the steps that are in focus
-        (``"in_focus"``; the code of the thesis and of the package acd), or never (``"irrelevant"``; Murdoch
-        et al. 2018, equation 32).
+        (``"in_focus"``), or never (``"irrelevant"``). In a first layer the former is the rule of the thesis
+        author's code and of the package acd, the latter that of Murdoch et al. 2018, equation 32. In the
+        layers above it the author's code never counts it as relevant; ``"in_focus"`` is ours there, and keeps
+        it true that nothing is irrelevant where all words are in focus.
     interactions
         The product of a relevant and an irrelevant part: never relevant (``"irrelevant"``; Murdoch et al.),
         always (``"relevant"``; Jumelet et al. 2019, whose generalised decomposition this is), or only where
@@ -50,8 +56,17 @@ class Convention:
 
     @classmethod
     def all(cls) -> list["Convention"]:
-        """Return every convention, that of the thesis first."""
+        """Return every convention of a layer, that of the thesis first."""
         return [cls(bias=bias, interactions=kind) for bias, kind in product(BIAS, INTERACTIONS)]
+
+    @classmethod
+    def thesis(cls, layers: int) -> list["Convention"]:
+        """Return the conventions of the thesis author's code for some layers, from the bottom."""
+        return [cls(bias="irrelevant" if layer else "in_focus") for layer in range(layers)]
+
+
+Conventions = Convention | Sequence[Convention]
+"""One for all layers alike, or one for each from the bottom."""
 
 
 class Decomposition(NamedTuple):
@@ -157,7 +172,8 @@ def decompose(
     focus: Tensor,
     *,
     state: Sequence[State] | None = None,
-    convention: Convention | None = None,
+    convention: Conventions | None = None,
+    dtype: torch.dtype | None = None,
 ) -> list[Decomposition]:
     """Split the states of LSTM layers into relevant and irrelevant parts, for several focus sets.
 
@@ -173,7 +189,10 @@ def decompose(
     state
         Hidden and cell state of each layer before the first step; None for zero. It is irrelevant.
     convention
-        Which products count as relevant; None for the thesis's.
+        Which products count as relevant, in all layers or in each; None for those of the thesis author's
+        code, `Convention.thesis`.
+    dtype
+        In which to compute, float32 or float64, whatever the layers and inputs are in; None for theirs.
 
     Returns
     -------
@@ -183,13 +202,14 @@ def decompose(
     Raises
     ------
     ValueError
-        If shapes do not fit, inputs are not finite, or a module is bidirectional, projected or batch first.
+        If shapes do not fit, inputs or states are not finite, a module is bidirectional, projected or batch
+        first, there is not a convention for each layer, or layers and inputs are not in one of both
+        precisions and `dtype` names none.
 
     Notes
     -----
     Memory grows with sets × steps × batch × units.
     """
-    convention = convention or Convention()
     if focus.dtype != torch.bool or focus.dim() not in (2, 3) or focus.shape[1] != inputs.shape[0]:
         raise ValueError(
             f"focus is a boolean array (sets, {inputs.shape[0]} steps) or (sets, steps, batch), "
@@ -200,16 +220,27 @@ def decompose(
     in_focus = (focus if focus.dim() == 3 else focus.unsqueeze(2)).unsqueeze(3).to(inputs.device)
     with torch.no_grad():
         parts: list[Decomposition] = []
-        for layer in run(lstms, inputs, state=state):
+        layers = run(lstms, inputs, state=state, dtype=dtype)
+        for layer, each in zip(layers, by_layer(convention, len(layers)), strict=True):
             from_below = parts[-1].relevant @ layer.from_input.T if parts else layer.from_below * in_focus
-            parts.append(_layer_decomposition(layer, from_below, in_focus, convention))
+            parts.append(_layer_decomposition(layer, from_below, in_focus, each))
     return parts
+
+
+def by_layer(convention: Conventions | None, layers: int) -> list[Convention]:
+    """Return the convention of each layer. Raises ValueError if there are more or fewer."""
+    if convention is None:
+        return Convention.thesis(layers)
+    several = [convention] * layers if isinstance(convention, Convention) else list(convention)
+    if len(several) != layers:
+        raise ValueError(f"need one convention, or one for each of {layers} layers, got {len(several)}")
+    return several
 
 
 def logits(decoder: nn.Linear, relevant: Float[Tensor, "*axes units"]) -> Float[Tensor, "*axes classes"]:
     """Return the relevant part of the logits, from that of the top layer; the bias is irrelevant."""
     with torch.no_grad():
-        return relevant @ decoder.weight.T
+        return relevant @ decoder.weight.T.to(relevant)
 
 
 def _layer_decomposition(
@@ -238,6 +269,7 @@ def run(
     inputs: Float[Tensor, "steps batch inputs"],
     *,
     state: Sequence[State] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> list[Layer]:
     """Run LSTM layers over some text and return what each computed. Raises what `decompose` raises."""
     candidates = [lstms] if isinstance(lstms, nn.LSTM) else list(lstms)
@@ -253,15 +285,20 @@ def run(
     for one, other in pairwise(modules):
         if other.input_size != one.hidden_size:
             raise ValueError(f"a layer of {one.hidden_size} units feeds one that reads {other.input_size}")
-    if inputs.dim() != 3 or inputs.shape[2] != modules[0].input_size:
-        raise ValueError(f"inputs are (steps, batch, {modules[0].input_size}), got {tuple(inputs.shape)}")
+    if inputs.dim() != 3 or inputs.shape[2] != modules[0].input_size or not inputs.numel():
+        raise ValueError(
+            f"inputs are (steps, batch, {modules[0].input_size}), of a step or more and a text or more, got "
+            f"{tuple(inputs.shape)}"
+        )
+    precision = _precision(modules, inputs, dtype)
+    inputs = inputs.detach().to(precision)
     if not inputs.isfinite().all():
         step, text, unit = (~inputs.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"inputs are finite, got {inputs[step, text, unit]} at step {step} of text {text}; look at the "
             "embeddings or the run that they are of"
         )
-    weights = [_weights(module, n) for module in modules for n in range(module.num_layers)]
+    weights = [_weights(module, n, precision) for module in modules for n in range(module.num_layers)]
     if state is not None and len(state) != len(weights):
         raise ValueError(f"state is one (hidden, cell) for each of {len(weights)} layers, got {len(state)}")
     for (_, from_hidden, _), pair in zip(weights, state or [], strict=False):
@@ -274,7 +311,7 @@ def run(
         for n, (from_input, from_hidden, bias) in enumerate(weights):
             units = from_hidden.shape[1]
             zero = inputs.new_zeros(1, inputs.shape[1], units)
-            before, cell = state[n] if state is not None else (zero, zero)
+            before, cell = (part.to(inputs) for part in state[n]) if state is not None else (zero, zero)
             cells, cell_tanh, outs, hidden = [cell], [], [], [before]
             from_below = below @ from_input.T
             whole = from_below + bias
@@ -286,6 +323,10 @@ def run(
                 outs.append(torch.sigmoid(o))
                 hidden.append(outs[-1] * cell_tanh[-1])
             below = torch.cat(hidden[1:])
+            if not below.isfinite().all():
+                raise ValueError(
+                    f"states are finite, got others in layer {n + 1}; look at the run that the weights are of"
+                )
             gates = slice(0, 3 * units)
             gates_of_bias = _nonlinear(bias[gates])
             layers.append(
@@ -306,12 +347,24 @@ def run(
     return layers
 
 
-def _weights(module: nn.LSTM, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def _precision(modules: Sequence[nn.LSTM], inputs: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """Return the precision to compute in, one that leaves something of a relevant part."""
+    own = {inputs.dtype, *(parameter.dtype for module in modules for parameter in module.parameters())}
+    found = own if dtype is None else {dtype}
+    if len(found) > 1 or not found <= {torch.float32, torch.float64}:
+        raise ValueError(
+            "a decomposition is computed in float32 or float64, got "
+            f"{' and '.join(sorted(map(str, found)))}; convert layers and inputs with .float() or .double(), "
+            "or set dtype"
+        )
+    return found.pop()
+
+
+def _weights(module: nn.LSTM, n: int, precision: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights of a layer's input, those of its hidden state, and the sum of both biases."""
-    from_input, from_hidden = getattr(module, f"weight_ih_l{n}"), getattr(module, f"weight_hh_l{n}")
-    if not module.bias:
-        return from_input, from_hidden, from_input.new_zeros(len(from_input))
-    return from_input, from_hidden, getattr(module, f"bias_ih_l{n}") + getattr(module, f"bias_hh_l{n}")
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if module.bias else 2]
+    from_input, from_hidden, *biases = (getattr(module, f"{kind}_l{n}").to(precision) for kind in kinds)
+    return from_input, from_hidden, sum(biases, start=from_input.new_zeros(len(from_input)))
 
 
 def _nonlinear(gate_inputs: Tensor) -> Tensor:

@@ -3,6 +3,10 @@
 With h_X the relevant hidden state for focus X (see `decomposition`), read at the last position of both sets,
 DI(A, B) = ‖h_{A∪B} − (h_A + h_B)‖₂ / ‖h_{A∪B}‖₂ (thesis chapter 5, equation 2): 0 where the two are
 independent, without an upper limit.
+
+The farther apart the two, the less of the first is left. In float32 a relevant part, and with it DI, has a
+floor near 1e-7: of words more than about 20 apart, DI may be rounding and nothing else. In float64 (option
+`dtype`) the floor is near 1e-16, and more than twice as many words are within reach.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -12,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmdynamics.models.recurrent import State
-from lmdynamics.observe.decomposition import Convention, Layer, decompose, run
+from lmdynamics.observe.decomposition import Convention, Conventions, Layer, by_layer, decompose, run
 
 _ROWS = 200
 """Words decomposed at once: enough for fast matrix products, few enough for the processor's cache."""
@@ -24,7 +28,8 @@ def between(
     pairs: Sequence[tuple[Collection[int], Collection[int]]],
     *,
     state: Sequence[State] | None = None,
-    convention: Convention | None = None,
+    convention: Conventions | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "pairs batch"]:
     """Return the interdependence of pairs of disjoint sets of positions, at the top layer.
 
@@ -39,7 +44,9 @@ def between(
     state
         Of each layer before the first step; None for zero.
     convention
-        Of the decomposition; None for the thesis's.
+        Of the decomposition, in all layers or in each; None for those of the thesis author's code.
+    dtype
+        In which to compute, float32 or float64; None for that of the layers and inputs.
 
     Raises
     ------
@@ -62,8 +69,8 @@ def between(
     focus = torch.zeros(len(rows), steps, dtype=torch.bool)
     for each, row in rows.items():
         focus[row, list(each)] = True
-    top = decompose(lstms, inputs, focus, state=state, convention=convention)[-1].relevant
-    ratios = inputs.new_empty(len(pairs), inputs.shape[1])
+    top = decompose(lstms, inputs, focus, state=state, convention=convention, dtype=dtype)[-1].relevant
+    ratios = top.new_empty(len(pairs), inputs.shape[1])
     for n, (a, b) in enumerate(pairs):
         last = max(*a, *b)
         alone_a, alone_b, joint = (top[rows[frozenset(each)], last] for each in (a, b, {*a, *b}))
@@ -80,13 +87,14 @@ def pairwise(
     distance: int,
     lengths: Int[Tensor, " texts"] | None = None,
     state: Sequence[State] | None = None,
-    convention: Convention | None = None,
+    convention: Conventions | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "distance steps batch"]:
     """Return the interdependence of all pairs of single words up to a distance, at the top layer.
 
     Parameters
     ----------
-    lstms, inputs, state, convention
+    lstms, inputs, state, convention, dtype
         As for `between`.
     distance
         The longest, in words.
@@ -112,13 +120,13 @@ def pairwise(
     steps, batch = inputs.shape[:2]
     if distance < 1:
         raise ValueError(f"a distance is 1 or more, got {distance}")
+    layers = run(lstms, inputs, state=state, dtype=dtype)
     if lengths is None:
         lengths = torch.full((batch,), steps)
     if len(lengths) != batch or lengths.min() < 1 or lengths.max() > steps:
         raise ValueError(f"need {batch} lengths from 1 to {steps}, got {lengths.tolist()}")
-    convention = convention or Convention()
     with torch.no_grad():
-        ratios = _pairwise(run(lstms, inputs, state=state), min(distance, steps - 1), convention)
+        ratios = _pairwise(layers, min(distance, steps - 1), by_layer(convention, len(layers)))
     real = torch.arange(steps).view(1, -1, 1) + torch.arange(1, len(ratios) + 1).view(-1, 1, 1) < lengths
     real = real.to(ratios.device)
     if not ratios[real].isfinite().all():
@@ -129,12 +137,12 @@ def pairwise(
     return whole
 
 
-def _pairwise(layers: list[Layer], distance: int, convention: Convention) -> Tensor:
+def _pairwise(layers: list[Layer], distance: int, conventions: list[Convention]) -> Tensor:
     steps, batch, _ = layers[0].hidden.shape
     own = layers[0].from_below
     # each word on its own, at its own step
     alone: list[tuple[Tensor, Tensor]] = []
-    for layer in layers:
+    for layer, convention in zip(layers, conventions, strict=True):
         from_below = alone[-1][0] @ layer.from_input.T if alone else own
         zero = torch.zeros_like(layer.hidden)
         alone.append(layer.advance(slice(0, steps), from_below, zero, True, convention))
@@ -147,7 +155,7 @@ def _pairwise(layers: list[Layer], distance: int, convention: Convention) -> Ten
             words = here.stop - here.start
             after: list[tuple[Tensor, Tensor]] = []
             joint = own[here]
-            for n, layer in enumerate(layers):
+            for n, (layer, convention) in enumerate(zip(layers, conventions, strict=True)):
                 hidden, cell = (part[:words] for part in states[n])
                 past = hidden @ layer.from_hidden.T
                 single = past + after[-1][0] @ layer.from_input.T if n else past

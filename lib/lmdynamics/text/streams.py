@@ -36,8 +36,9 @@ def streams(
     Raises
     ------
     ValueError
-        If there are fewer tokens than streams.
+        If there are fewer tokens than streams, or they are not integers in a row.
     """
+    _check(ids)
     steps = len(ids) // batch
     if not steps:
         raise ValueError(
@@ -49,6 +50,13 @@ def streams(
 
 def padded_streams(ids: Int[np.ndarray, " tokens"], batch: int, *, fill: int) -> Int[Tensor, "steps batch"]:
     """Split a sequence with all its tokens into contiguous streams; `fill` completes the last ones."""
+    _check(ids)
     steps = -(-len(ids) // batch)
-    padded = np.pad(ids, (0, steps * batch - len(ids)), constant_values=fill)
+    # signed, since `fill` may be below 0
+    padded = np.pad(ids.astype(np.int64), (0, steps * batch - len(ids)), constant_values=fill)
     return streams(padded, batch)
+
+
+def _check(ids: np.ndarray) -> None:
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(f"streams are of integers in one row, got shape {ids.shape} of {ids.dtype}")
