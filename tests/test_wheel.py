@@ -23,13 +23,11 @@ LIBRARY = {
 }
 EXTRAS = {
     "lmdynamics.plots": "plots",
-    "lmdynamics.text.annotation": "text",
     "lmdynamics.text.corpora": "text",
     "lmdynamics.text.downloads": "text",
     "lmdynamics.text.tasks": "text",
     "lmdynamics.text.treebanks": "text",
     "lmdynamics.text.vocabulary": "text",
-    "lmdynamics.text.wikipedia": "text",
 }
 """The extra that a module needs; every other module needs the core alone."""
 ABSENT = (

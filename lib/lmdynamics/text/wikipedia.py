@@ -8,18 +8,15 @@ hold single spaces, no line ends and a word of two letters at least.
 """
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from html import unescape
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
-from lmdynamics.ground.extras import extra
-
-with extra("text"):
-    import mwparserfromhell
-    from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Template, Text, Wikilink
-    from mwparserfromhell.wikicode import Wikicode
+from lmdynamics.text.prose import prose
+from lmdynamics.text.templates import GAP, LOST
+from lmdynamics.text.wikitext import HEADING, marked_text, without_tags
+from lmdynamics.text.xmldump import pages
 
 END_OF_LINE = "<eos>"
 """The word that stands for a line end in WikiText, as language models on it have it."""
@@ -31,22 +28,8 @@ _SECTIONS_OF_LINKS = frozenset([
     "notes and references", "publications", "references", "references and notes", "related links",
     "secondary sources", "see also", "selected bibliography", "sources", "works cited",
 ])
-_HIDDEN_TAGS = frozenset([
-    "ce", "chem", "gallery", "graph", "hiero", "imagemap", "mapframe", "math", "pre", "ref", "references",
-    "score", "source", "syntaxhighlight", "table", "td", "templatestyles", "th", "timeline", "tr",
-])
-_LIST_TAGS = frozenset(["dd", "dt", "li"])
-_BLOCK_TAGS = _LIST_TAGS | {"blockquote", "center", "div", "dl", "hr", "ol", "p", "poem", "ul"}
-_HIDDEN_NAMESPACES = frozenset(["category", "file", "image", "media", "template"])
-_SHOWN_ARGUMENT = {"lang": 2, "transl": -1, "transliteration": -1} | dict.fromkeys([
-    "abbr", "angbr", "blockquote", "cquote", "dts", "flag", "gloss", "ipa", "keypress", "mvar", "nihongo",
-    "nobold", "nobr", "noitalic", "nowrap", "nts", "quotation", "quote", "sc", "small", "smallcaps",
-    "smaller", "tooltip", "unicode", "val", "vanchor", "var",
-], 1)
 # fmt: on
-_SHOWN_TEXT = {"'s": "'s", "'": "'", "nbsp": " ", "spaces": " ", "snd": " – ", "spaced ndash": " – "}
-_SHIPS = frozenset(["hmas", "hmcs", "hms", "rms", "sms", "ss", "uss"])
-_LIST_ITEM = "\ue000"  # marks the start of a list item until its line is judged
+_NO_LEVEL = 7  # below every level of heading
 
 
 class Document(NamedTuple):
@@ -55,29 +38,28 @@ class Document(NamedTuple):
     title: str
     paragraphs: list[str]
     part: str | None = None
+    left_out: int = 0  # sentences, since they hold something that cannot be read
+    continues: bool = False  # whether it goes on with the article before it
 
 
-def dump(file: Any) -> Iterator[Document]:
+def dump(file: Any, name: str = "a MediaWiki dump") -> Iterator[Document]:
     """Yield the articles of a MediaWiki XML dump in order; redirects and other pages are left out.
+
+    Parameters
+    ----------
+    file
+        Open for bytes.
+    name
+        What errors call it.
 
     Raises
     ------
     ValueError
-        If the XML is broken or cut short.
+        If the file is no whole dump, or of another kind than a dump can be (see `xmldump.pages`).
     """
-    try:
-        events = ET.iterparse(file, events=("start", "end"))
-        _, root = next(events)
-        for event, element in events:
-            if event == "end" and (element.tag.endswith("}page") or element.tag == "page"):
-                if element.findtext("{*}ns") == "0" and element.find("{*}redirect") is None:
-                    text = element.findtext("{*}revision/{*}text") or ""
-                    yield Document(element.findtext("{*}title") or "", clean(text))
-                root.clear()
-    except (ET.ParseError, EOFError, OSError) as error:
-        raise ValueError(
-            f"a MediaWiki dump must be whole XML, got a damaged one ({error}); download it again"
-        ) from error
+    for page in pages(file, name):
+        if page.namespace == "0" and not page.is_redirect:
+            yield article(page.title, page.text)
 
 
 def doc_blocks(file: Iterable[str]) -> Iterator[Document]:
@@ -88,9 +70,20 @@ def doc_blocks(file: Iterable[str]) -> Iterator[Document]:
             title = unescape(re.search('title="(.*)">', line)[1])  # type: ignore[index]
             lines = []
         elif line.startswith("</doc>"):
-            yield Document(title, [text for line in lines[1:] if (text := _tidy(_without_remains(line)))])
+            paragraphs, left_out = prose("\n\n".join(map(_with_marks, lines[1:])))
+            yield Document(title, paragraphs, left_out=left_out)
         else:
             lines.append(line)
+
+
+def _with_marks(line: str) -> str:
+    """Return an extracted line with marks of the formulas, words and markup that its extraction left out."""
+    line = re.sub(r"formula_\d+", LOST, without_tags(line))
+    line = re.sub(r"^(?:\[\[)?File:.*\||\[\[|\]\]|\{\{|\}\}", "", line)
+    line = re.sub(r"(?<![,;:])(?<![,;:]\s)([,;:])(?:\s*+[,;:])++(?=\s|$)", r"\1", line)
+    line = re.sub(r"(?<![,;:])[,;:]++\.(?=\s|$)", ".", line)
+    line = re.sub(r"(?<!\S)[(\[](?=[\s,;:·•'\"–—-]*[)\]])|[(\[](?=[\s,;:·•])", rf"\g<0>{GAP}", line)
+    return re.sub(r"(?<=[\s,;:·•])[)\]]", rf"{GAP}\g<0>", line)
 
 
 def wikitext_lines(file: Iterable[str], part: str) -> Iterator[Document]:
@@ -122,121 +115,28 @@ def wikitext_lines(file: Iterable[str], part: str) -> Iterator[Document]:
 def clean(wikitext: str) -> list[str]:
     """Return the running text of an article as paragraphs, without its markup.
 
-    Left out: tables, references, galleries, captions, templates other than the
-    few that stand for words (``{{convert}}``, ``{{lang}}``, ...), mathematics,
-    section names, sections that only list links or references, links to
-    categories and other languages. A list item stays if it ends as a sentence does.
+    Left out: tables, references, galleries, captions, section names, sections that only list links or
+    references, links to categories and other languages, and templates that add nothing to a sentence. Those
+    that stand for words or signs are written out (`templates`). A sentence with any other, or with a formula,
+    is left out, for it would lose a value. A list item stays if it ends as a sentence does.
     """
-    texts, skip_level = [], 7  # 7 is below every level of heading
-    for node in mwparserfromhell.parse(wikitext, skip_style_tags=True).nodes:
-        if isinstance(node, Heading):
-            if node.level <= skip_level:
-                skip_level = node.level if _is_section_of_links(node) else 7
-            texts.append("\n\n")
-        elif skip_level == 7:
-            texts.append(_visible_text(node))
-    text = re.sub(f"(?m)^\\s*{_LIST_ITEM}.*$", r"\n\g<0>\n", _without_remains("".join(texts)))
-    return [paragraph for block in re.split(r"\n\s*\n", text) if (paragraph := _paragraph(block))]
+    return article("", wikitext).paragraphs
 
 
-def _is_section_of_links(heading: Heading) -> bool:
-    return _text(heading.title).strip().strip(":").lower() in _SECTIONS_OF_LINKS
+def article(title: str, wikitext: str) -> Document:
+    """Return an article as `clean` does, with the number of sentences left out."""
+    paragraphs, left_out = prose(_without_sections_of_links(marked_text(wikitext)))
+    return Document(title, paragraphs, left_out=left_out)
 
 
-def _paragraph(block: str) -> str:
-    """Return a tidy block on one line, or an empty text for a list item that is no sentence."""
-    text = _tidy(block.replace(_LIST_ITEM, " "))
-    return "" if _LIST_ITEM in block and not re.search(r"[.!?][\"'”’)]*$", text) else text
-
-
-def _text(code: Wikicode | None) -> str:
-    return "" if code is None else "".join(map(_visible_text, code.nodes))
-
-
-def _visible_text(node: Node) -> str:
-    """Return the text of a node that a reader of the article sees."""
-    match node:
-        case Text():
-            return str(node.value)
-        case HTMLEntity():
-            return node.normalize()
-        case Wikilink():
-            return _link(node)
-        case ExternalLink():
-            return _text(node.title)
-        case Tag():
-            return _tag(node)
-        case Template():
-            return _template(node)
-    return ""  # comments, arguments, headings inside other nodes
-
-
-def _link(node: Wikilink) -> str:
-    title = str(node.title).strip()
-    space = title.partition(":")[0].strip().lower() if ":" in title else ""
-    if space in _HIDDEN_NAMESPACES:
-        return ""
-    if node.text is not None:
-        return _text(node.text)
-    is_other_language = re.fullmatch("[a-z]{2,3}(-[a-z-]+)?|simple", space)
-    return "" if is_other_language else title.lstrip(":")
-
-
-def _tag(node: Tag) -> str:
-    name = str(node.tag).strip().lower()
-    if name in _HIDDEN_TAGS:
-        return ""
-    if name == "br":
-        return " "
-    text = _text(node.contents)
-    if name == "sup" and re.fullmatch(r"[-−+]?\d+", text):
-        return f"^{text}"  # 10 to the sixth is not 106
-    if name in _BLOCK_TAGS:
-        margin = "" if node.wiki_markup else "\n\n"
-        return margin + (_LIST_ITEM if name in _LIST_TAGS else "") + text + margin
-    return text
-
-
-def _template(node: Template) -> str:
-    name = str(node.name).strip().lower()
-    arguments = [_text(p.value).strip() for p in node.params if not p.showkey]
-    if name in _SHOWN_TEXT:
-        return _SHOWN_TEXT[name]
-    if name in ("convert", "cvt"):
-        is_range = len(arguments) > 3 and arguments[2][:1].isdigit()  # 3, to, 4, km
-        return " ".join(arguments[: 4 if is_range else 2])
-    if name == "as of" and arguments:
-        return "As of " + arguments[0]
-    if name in ("chem", "frac"):
-        return ("/" if name == "frac" else "").join(arguments)
-    if name in _SHIPS and arguments:
-        return f"{name.upper()} {arguments[0]}"
-    place = _SHOWN_ARGUMENT.get(name)
-    if place is None or len(arguments) < abs(place):
-        return ""
-    return arguments[place - 1 if place > 0 else place]
-
-
-def _without_remains(text: str) -> str:
-    """Remove remains of markup from a text: unbalanced brackets, tables, tags, formula names."""
-    text = re.sub(r"(?s)<!--.*?-->|</?[a-zA-Z][^<>\n]{0,200}>|__[A-Z]+__|formula_\d+", " ", text)
-    text = re.sub(r"(?m)^\s*(\{\||\|[-}+]?|!).*$", "", text)
-    text = re.sub(r"(?m)^File:.*\||https?://\S+", "", text)
-    return re.sub(r"\[\[|\]\]|\{\{|\}\}|'{2,}", "", text)
-
-
-def _tidy(line: str) -> str:
-    """Tidy a line: single spaces, no stray punctuation; it is empty if no word is left."""
-    line = unescape(" ".join(line.split()))
-    before = None
-    while before != line:
-        before = line
-        line = re.sub(r"[(\[][\s,;:.–—/·•\"'-]*[)\]]", "", line)
-        line = re.sub(r"([(\[])[\s,;:·•]+", r"\1", line)
-        line = re.sub(r"[\s,;:·•]+([)\]])", r"\1", line)
-        line = re.sub(r"\s+([,;.:!?](?=\s|$))", r"\1", line)
-        line = re.sub(r"([,;:])(?:\s*[,;:])+(?=\s|$)", r"\1", line)
-        line = re.sub(r"[,;:]+\.", ".", line)
-        line = " ".join(line.split())
-    line = line.lstrip("*#•·|:;,. ")
-    return line if re.search(r"[^\W\d_]{2}", line) else ""
+def _without_sections_of_links(text: str) -> str:
+    """Return a text without the sections that only list links, with all below them, and without headings."""
+    kept, skip_level = [], _NO_LEVEL
+    for section in f"{HEADING}{_NO_LEVEL - 1}\n{text}".split(HEADING)[1:]:
+        heading, _, body = section.partition("\n")
+        level = int(heading[0])
+        if level <= skip_level:
+            skip_level = level if heading[1:].strip(": ").lower() in _SECTIONS_OF_LINKS else _NO_LEVEL
+        if skip_level == _NO_LEVEL:
+            kept.append(body)
+    return "\n\n".join(kept)
