@@ -1,6 +1,9 @@
+import bz2
 import errno
 import os
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from conftest import never
 
 from lmdynamics.ground import provenance, storage
 from lmdynamics.ground.storage import StorageError
-from lmdynamics.text import annotation, corpora
+from lmdynamics.text import annotation, corpora, downloads, wikipedia
 from lmdynamics.text.annotation import Column
 from lmdynamics.text.corpora import PARTS, Corpus
 
@@ -49,6 +52,7 @@ def corpus(**changes):
         tags={"pos": Column(("NOUN", "X"), (column == 2).astype(np.int32))},
         heads=np.array([1, 1, 1, 1, 1, 1, 1, 1], np.int32),
         parts=None,
+        left_out=3,
         fingerprint="0",
     )
     return replace(made, **changes)
@@ -70,7 +74,8 @@ def equal(one, other):
     columns = one.tags.keys() == other.tags.keys() and all(
         strings(one.tags[name]) == strings(other.tags[name]) for name in one.tags
     )
-    return same and columns and (one.words, one.titles) == (other.words, other.titles)
+    names = ("words", "titles", "left_out")
+    return same and columns and all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def test_a_column_that_does_not_align_is_refused():
@@ -173,6 +178,160 @@ def test_hidden_files_and_what_is_no_file_are_left_out(folder):
     assert corpora.load(folder, annotate=False).titles == ("a", "b")
 
 
+def test_text_behind_links_is_read_and_each_folder_once(folder, tmp_path):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "deep" / "c.txt").write_text("Cats sat.")
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(folder)
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "again").symlink_to(folder)
+    (folder / "d.txt").symlink_to(tmp_path / "elsewhere" / "deep" / "c.txt")
+    assert corpora.load(folder, annotate=False).titles == ("a", "b", "d", "more/deep/c")
+
+
+@pytest.mark.parametrize("name", ["c.txt", "more"])
+def test_a_link_to_nothing_is_named(folder, name):
+    (folder / name).symlink_to("nowhere")
+    with pytest.raises(ValueError, match=rf"{name}' is a link to nothing.*mend the link"):
+        corpora.load(folder)
+
+
+def test_what_cannot_be_read_is_named(folder, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    os.mkfifo(folder / "c.txt")
+    with pytest.raises(ValueError, match=r"c\.txt must be a file of text, got something else"):
+        corpora.load(folder)
+    monkeypatch.setattr(corpora.os, "scandir", scandir)
+    with pytest.raises(ValueError, match=r"need to read '.*mytext', got Permission denied"):
+        corpora.load(folder)
+
+
+def test_a_file_too_large_for_one_article_is_named(folder, monkeypatch):
+    monkeypatch.setattr(corpora, "_LARGEST_FILE", 30)
+    with pytest.raises(ValueError, match=r"a\.txt must have at most 30 bytes, got \d+; divide it"):
+        corpora.load(folder)
+
+
+def test_a_name_that_is_not_utf8_is_refused(folder):
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("Cats sat.")
+    with pytest.raises(ValueError, match=r"a name in UTF-8, got '.*caf\\udce9\.txt'; rename it"):
+        corpora.load(folder)
+    with pytest.raises(ValueError, match=r"a name in UTF-8, got '.*\\udce9'; rename it"):
+        corpora.load(folder.rename(folder.with_name(os.fsdecode(b"caf\xe9"))))
+
+
+def test_a_long_name_is_read_and_one_too_long_for_a_path_is_refused(folder):
+    long = folder.rename(folder.with_name("é" * 127))
+    assert corpora.load(long, annotate=False).name == "é" * 127
+    with pytest.raises(
+        ValueError, match=r"a path that can be looked up, got 'y+' .File name too long.; correct it"
+    ):
+        corpora.load("y" * 300)
+
+
+def test_an_empty_text_is_no_path(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match=r"a corpus is one of .*, got ''"):
+        corpora.load("")
+    with pytest.raises(ValueError, match=r"a corpus is one of .*, got ''"):
+        corpora.at_hand("")
+    assert corpora.load(".", annotate=False).titles == ("a", "b")
+
+
+@pytest.mark.parametrize("when", ["paragraphs are read", "all is read"])
+def test_a_text_that_changes_while_it_is_read_is_named_and_not_kept(folder, tmp_path, monkeypatch, when):
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "another"))
+    read_text, annotated = Path.read_text, annotation.annotated
+
+    def change():
+        (folder / "b.txt").write_text("The dog did not BARK.\n\nIt slept")
+
+    def changed_before(path, **settings):
+        change()
+        return read_text(path, **settings)
+
+    def changed_after(*arguments, **settings):
+        change()
+        return annotated(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        if when == "all is read":
+            patch.setattr(annotation, "annotated", changed_after)
+        else:
+            patch.setattr(Path, "read_text", changed_before)
+        with pytest.raises(
+            ValueError, match=r"b\.txt must stay as it is while a corpus is read.*load the corpus again"
+        ):
+            corpora.load(folder, annotate=False, articles=1 if when == "all is read" else None)
+    assert "it slept" in sentences(corpora.load(folder, annotate=False))
+
+
+def test_a_text_that_comes_while_others_are_read_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMDYNAMICS_CACHE", str(tmp_path / "another"))
+    annotated = annotation.annotated
+
+    def added(*arguments, **settings):
+        (folder / "c.txt").write_text("Cats sat.")
+        return annotated(*arguments, **settings)
+
+    monkeypatch.setattr(annotation, "annotated", added)
+    with pytest.raises(ValueError, match=r"c\.txt must stay as it is"):
+        corpora.load(folder, annotate=False)
+
+
+def test_a_known_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMDYNAMICS_DATA", str(tmp_path))
+    for part in ("train", "valid", "test"):
+        name = f"wikitext-2/wiki.{part}.tokens"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(" = Cats = \n \n They sat . \n")
+        monkeypatch.setitem(downloads.SOURCES, name, downloads.Source(downloads.sha256(tmp_path / name)))
+    lines = wikipedia.wikitext_lines
+
+    def changed(file, part):
+        yield from lines(file, part)
+        (tmp_path / "wikitext-2/wiki.test.tokens").write_text(" = Dogs = \n \n They sat . \n")
+
+    monkeypatch.setattr(wikipedia, "wikitext_lines", changed)
+    with pytest.raises(downloads.DownloadError, match=r"wiki\.test\.tokens must have SHA-256"):
+        corpora.load("wikitext-2", annotate=False)
+
+
+def test_composed_and_decomposed_letters_are_the_same_and_marks_without_width_go(folder):
+    (folder / "a.txt").write_text(
+        "\ufeffWe saw a cafe\u0301. A caf\u00e9.\n\n\ufeffA so\u00adfa\u200b.", encoding="utf-8"
+    )
+    read = corpora.load(folder, annotate=False, articles=1)
+    assert sentences(read) == ["we saw a café .", "a café .", "a sofa ."]
+
+
+@pytest.mark.parametrize("word", ["(", "'", "US$", "'s", "(a\u0301", "#@"])
+def test_a_text_without_spaces_takes_time_linear_in_its_length(folder, word):
+    def seconds(characters):
+        (folder / "a.txt").write_text(word * (characters // len(word)), encoding="utf-8")
+        _, reader = corpora._reader(folder)
+        times = []
+        for _ in range(3):
+            begin = time.process_time()
+            document = corpora._ready_to_cut(next(reader.documents()))
+            annotation.annotated([document], tags=False)
+            times.append(time.process_time() - begin)
+        return min(times)
+
+    assert seconds(32_000) < 20 * seconds(4_000) + 0.05  # 8 times the length; 64 times the time if quadratic
+
+
+def test_an_article_that_is_too_long_goes_on_in_the_next_batch(monkeypatch):
+    monkeypatch.setattr(annotation, "_BATCH_CHARACTERS", 25)
+    documents = [wikipedia.Document("One", ["x" * 20] * 3, left_out=2), wikipedia.Document("Two", ["y" * 20])]
+    found = [
+        [(piece.title, len(piece.paragraphs), piece.continues, piece.left_out) for piece in batch]
+        for batch in annotation.batches(documents)
+    ]
+    assert found == [[("One", 2, False, 2)], [("One", 1, True, 0), ("Two", 1, False, 0)]]
+
+
 def test_a_folder_of_text_may_be_hidden_itself(folder):
     assert corpora.load(folder.rename(folder.with_name(".text")), annotate=False).titles == ("a", "b")
 
@@ -267,7 +426,7 @@ def edit(monkeypatch, module, old, new):
     ("module", "old", "new"),
     [
         ("corpora", "_LONGEST_PARAGRAPH = 20_000", "_LONGEST_PARAGRAPH = 19_999"),
-        ("corpora", 'encoding="utf-8-sig"', 'encoding="utf-8"'),
+        ("corpora", 'encoding="utf-8-sig"', 'encoding="utf-8"'),  # a mark at the beginning goes in any case
         ("annotation", "def annotated(", "EDITED = 1\n\n\n@str\ndef annotated("),
         ("wikipedia", 'END_OF_LINE = "<eos>"', 'END_OF_LINE = "<end>"'),
     ],
@@ -323,7 +482,8 @@ def test_a_long_paragraph_is_not_cut_at_a_hyphen(folder):
 def test_a_word_longer_than_a_piece_is_cut_where_the_piece_is_full(folder):
     (folder / "a.txt").write_text("x " + "y" * 30_000)
     read = sentences(corpora.load(folder, annotate=False, articles=1))
-    assert read == ["x " + "y" * 19_998, "y" * 10_002]
+    assert [len(words.replace(" ", "")) for words in read] == [19_801, 10_200]
+    assert set(" ".join(read).split()) == {"x", "y" * 200}
 
 
 def test_unknown_names_list_the_known_ones():
@@ -366,6 +526,25 @@ def test_a_dump_is_read_by_its_path(tmp_path):
     (tmp_path / "cats.xml").write_text(f"<mediawiki>{page}</mediawiki>")
     read = corpora.load(tmp_path / "cats.xml", annotate=False)
     assert (read.name, read.titles, sentences(read)) == ("cats", ("Cat",), ["cats sat ."])
+
+
+def test_a_dump_counts_the_sentences_that_it_leaves_out(tmp_path):
+    text = "Cats sat. They weigh {{weight}} kg.\n\nTheir {{size}} grew."
+    page = f"<page><title>Cat</title><ns>0</ns><revision><text>{text}</text></revision></page>"
+    (tmp_path / "cats.xml").write_text(f"<mediawiki>{page}</mediawiki>")
+    read = corpora.load(tmp_path / "cats.xml", annotate=False)
+    assert (sentences(read), read.left_out) == (["cats sat ."], 2)
+    assert corpora.load(tmp_path / "cats.xml", annotate=False).left_out == 2
+
+
+def test_a_packed_dump_that_unpacks_without_end_is_refused_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "_LARGEST_GROWTH", 10)
+    page = "<page><title>Cat</title><ns>0</ns><revision><text>It sat.</text></revision></page>"
+    (tmp_path / "cats.xml.bz2").write_bytes(bz2.compress(f"<mediawiki>{page}{' ' * 2**20}".encode()))
+    with pytest.raises(
+        ValueError, match=r"cats\.xml\.bz2 must unpack to at most 10 times its size, got 7\d\d,"
+    ):
+        corpora.load(tmp_path / "cats.xml.bz2")
 
 
 def test_the_sample_begins_with_anarchism():

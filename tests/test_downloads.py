@@ -251,6 +251,22 @@ def test_a_folder_that_is_none_is_an_error(server, monkeypatch):
         downloads.fetch(NAME)
 
 
+def test_an_empty_variable_names_no_folder(server, folder, monkeypatch):
+    (folder / NAME).write_bytes(b"not this")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("LMDYNAMICS_DATA", "")
+    assert downloads.fetch(NAME).read_bytes() == CONTENT
+
+
+def test_a_packed_file_that_unpacks_without_end_is_refused(server, folder, monkeypatch):
+    monkeypatch.setattr(downloads, "_LARGEST_GROWTH", 2)
+    (folder / (NAME + ".xz")).write_bytes(lzma.compress(bytes(2**20)))
+    with pytest.raises(
+        DownloadError, match=r"toy\.txt\.xz must unpack to at most 2 times its size.*LMDYNAMICS_DATA"
+    ):
+        downloads.fetch(NAME)
+
+
 def test_files_are_of_corpora_by_the_names_that_load_knows():
     folders = {Path(name).parent.name for name in downloads.SOURCES}
     assert {downloads._CORPUS_NAMES.get(folder, folder) for folder in folders} <= set(corpora.NAMES)

@@ -78,17 +78,29 @@ def model_name() -> str | None:
 
 
 def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Yield documents in lists of about 200,000 characters, at least one document each."""
+    """Yield documents in lists of about 200,000 characters; one that is longer goes on in the next list."""
     batch: list[Document] = []
     size = 0
     for document in documents:
-        batch.append(document)
-        size += sum(map(len, document.paragraphs))
-        if size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
+        begin = 0
+        for place, paragraph in enumerate(document.paragraphs, start=1):
+            size += len(paragraph)
+            if size >= _BATCH_CHARACTERS or place == len(document.paragraphs):
+                batch.append(_piece(document, begin, place))
+                begin = place
+            if size >= _BATCH_CHARACTERS:
+                yield batch
+                batch, size = [], 0
     if batch:
         yield batch
+
+
+def _piece(document: Document, begin: int, end: int) -> Document:
+    """Return some paragraphs of a document; its first piece has the number of sentences left out of it."""
+    left_out = 0 if begin else document.left_out
+    return document._replace(
+        paragraphs=document.paragraphs[begin:end], left_out=left_out, continues=begin > 0
+    )
 
 
 def annotated(documents: list[Document], *, tags: bool, cut: bool = True) -> Batch:

@@ -6,11 +6,11 @@ cache as one Parquet table, named by a fingerprint of the source's bytes, the
 tools and the code here and below, so a change in any of them reads it again.
 """
 
-import bz2
 import hashlib
 import importlib.util
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,13 @@ from lmdynamics.text.wikipedia import Document
 PARTS = ("train", "dev", "test")
 """The parts of a corpus; the codes of `Corpus.parts` index it."""
 
+_LARGEST_FILE = 2**28  # bytes of one text
 _LONGEST_PARAGRAPH = 20_000  # characters
+_LONGEST_WORD = re.compile(r"\S{200}(?=\S)")  # a tokeniser takes time quadratic in signs without a space
+_LONGEST_NAME = 100  # bytes of a corpus's name in that of its table
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b\u200e\u200f\u2060\ufeff]"
+)  # soft hyphens, byte order marks and the like
 _OTHER_COLUMNS = {"word", "sentence_start", "article_start", "head", "part"}  # all but tags
 
 Progress = Callable[[int, int | None], None]
@@ -64,6 +70,7 @@ class Corpus:
     tags: Mapping[str, Column]  # pos (Universal Dependencies), tag (Penn Treebank), sem and sem_coarse (PMB)
     heads: Int32[np.ndarray, " _"] | None  # index in the sentence; a root is its own head
     parts: Int8[np.ndarray, " _"] | None  # of each sentence, where the corpus says so; index into PARTS
+    left_out: int = 0  # sentences of the articles, since they hold something that cannot be read
     fingerprint: str  # of source, tools and code
 
     def __post_init__(self) -> None:
@@ -103,6 +110,7 @@ class _Reader(NamedTuple):
     files: tuple[str, ...] = ()  # in downloads.SOURCES
     in_articles: bool = True  # whether there are articles to take the first of
     in_parts: bool = False  # whether each article is of train, dev or test
+    digests: Mapping[Path, str] = {}  # SHA-256 of each file that is not in downloads.SOURCES
 
 
 _Source = Callable[..., _Reader]
@@ -123,8 +131,9 @@ def load(
     ----------
     name_or_path
         One of `NAMES`, a folder of ``.txt`` files (UTF-8, one article each, in
-        order of path; those of subfolders too, hidden ones not), or a
-        MediaWiki dump (``.xml`` or ``.xml.bz2``).
+        order of path; those of subfolders and behind links too, hidden ones
+        not), or a MediaWiki dump (``.xml`` or ``.xml.bz2``; of a history, the
+        latest revisions).
     articles
         Read only so many from the beginning (of each part, where the corpus
         comes in parts); None for all. Refused for ``gmb``, which has none.
@@ -141,8 +150,9 @@ def load(
     Raises
     ------
     ValueError
-        If the name is unknown, the source holds no text or cannot be read,
-        there are no articles to count, or the cached table is damaged.
+        If the name is unknown, the source holds no text, cannot be read or
+        changes meanwhile, there are no articles to count, or the cached table
+        is damaged.
     lmdynamics.text.downloads.DownloadError
         If a file of a known corpus is not to be had.
     lmdynamics.ground.storage.StorageError
@@ -164,6 +174,7 @@ def load(
         corpus = _from_source(
             reader, fingerprint, articles=articles, annotate=annotate, lowercase=lowercase, progress=progress
         )
+        _check_unchanged(name_or_path, reader)
         write(corpus, path)
     return corpus
 
@@ -203,6 +214,7 @@ def write(corpus: Corpus, path: Path) -> None:
             "name": corpus.name,
             "titles": corpus.titles,
             "fingerprint": corpus.fingerprint,
+            "left_out": corpus.left_out,
             "columns": list(arrays),
         }
     )
@@ -244,6 +256,7 @@ def read(path: Path) -> Corpus:
             tags={name: _column(table, name) for name in table.column_names if name not in _OTHER_COLUMNS},
             heads=_array(table, "head"),
             parts=None if parts is None else parts[sentences[:-1]],
+            left_out=about["left_out"],
             fingerprint=about["fingerprint"],
         )
     except FileNotFoundError:
@@ -263,13 +276,16 @@ def _from_source(
     lowercase: bool,
     progress: Progress | None,
 ) -> Corpus:
-    titles, parts, batches = [], [], []
+    titles, parts, batches, begins = [], [], [], []
+    left_out = 0
     limit = articles and articles * (len(PARTS) if reader.in_parts else 1)
     total = min(limit or reader.articles, reader.articles) if reader.articles else limit
     for about, batch in _batches(reader, articles=articles, annotate=annotate):
         batches.append(batch)
-        titles += [document.title for document in about]
-        parts += [document.part for document in about]
+        begins += [not document.continues for document in about]
+        titles += [document.title for document in about if not document.continues]
+        parts += [document.part for document in about if not document.continues]
+        left_out += sum(document.left_out for document in about)
         if progress:
             progress(len(titles), total)
     if not batches:
@@ -279,7 +295,7 @@ def _from_source(
         words = annotation.merged([Column(tuple(map(str.lower, words.values)), words.codes)])
     sentences = _offsets_of(np.concatenate([batch.sentence_starts for batch in batches]))
     offsets = np.cumsum([0, *chain.from_iterable(batch.document_lengths for batch in batches)])
-    article_offsets = np.searchsorted(sentences, offsets)
+    article_offsets = np.searchsorted(sentences, offsets[[*begins, True]])
     return Corpus(
         name=reader.name,
         words=words.values,
@@ -290,6 +306,7 @@ def _from_source(
         tags={name: annotation.merged([b.tags[name] for b in batches]) for name in batches[0].tags},
         heads=None if batches[0].heads is None else _heads(batches, sentences),
         parts=_parts(parts, np.diff(article_offsets)),
+        left_out=left_out,
         fingerprint=fingerprint,
     )
 
@@ -300,10 +317,27 @@ def _batches(
     """Yield batches of documents that have text, with their arrays."""
     documents: Iterator[Any] = reader.documents()
     if not reader.tags:
-        texts = (document for document in documents if document.paragraphs)
+        texts = map(_ready_to_cut, documents) if reader.cut else documents
+        texts = (document for document in texts if document.paragraphs)
         yield from _annotated_documents(_first_articles(texts, articles), tags=annotate, cut=reader.cut)
     elif tagged_documents := list(_first_articles(documents, articles)):
         yield tagged_documents, treebanks.batch(tagged_documents, reader.tags)
+
+
+def _ready_to_cut(document: Document) -> Document:
+    """Return a document in composed characters, in paragraphs and words that are not too long to parse."""
+    pieces = [piece for paragraph in document.paragraphs for piece in _pieces(paragraph)]
+    return document._replace(paragraphs=pieces)
+
+
+def _pieces(paragraph: str) -> list[str]:
+    """Return a paragraph on one line; if it is too long, it is cut between words.
+
+    A word that is too long by itself is cut where its piece is full.
+    """
+    text = _LONGEST_WORD.sub(r"\g<0> ", _INVISIBLE.sub("", paragraph))
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    return wrap(text, _LONGEST_PARAGRAPH, break_on_hyphens=False)
 
 
 def _first_articles(documents: Iterable[Any], articles: int | None) -> Iterator[Any]:
@@ -379,12 +413,13 @@ def _check_offsets(what: str, offsets: np.ndarray, end: int) -> None:
 
 
 def _table(reader: _Reader, fingerprint: str) -> Path:
-    return cache_directory() / "corpora" / f"{reader.name}-{fingerprint[:16]}.parquet"
+    name = reader.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return cache_directory() / "corpora" / f"{name}-{fingerprint[:16]}.parquet"
 
 
 def _fingerprint(source: _Source, reader: _Reader, *, annotate: bool, **settings: Any) -> str:
     """Return the fingerprint of a corpus: of the source's bytes, the tools and the code that reads it."""
-    tools = [version(name) for name in ("spacy", "mwparserfromhell", "conllu")]
+    tools = [version(name) for name in ("spacy", "conllu")]
     model = annotation.model_name() if annotate and not reader.tags else None
     ingredients = [
         reader.name,
@@ -407,14 +442,40 @@ def _reader(name_or_path: str | Path) -> tuple[_Source, _Reader]:
         source = _KNOWN[str(name_or_path)]
         return source, source()
     path = Path(name_or_path)
-    if name_or_path != "" and path.is_dir():  # Path("") is the folder where the process stands
+    kind = "" if name_or_path == "" else _kind(path)
+    if kind == "folder":
+        _check_name(path.resolve())
         return _folder, _folder(path)
-    if path.is_file() and path.suffix in (".xml", ".bz2"):
-        return _dump, _dump(path, name=path.name.split(".")[0])
+    if kind == "file" and path.suffix in (".xml", ".bz2"):
+        _check_name(path.resolve())
+        return _dump, _dump(path, name=path.name.split(".")[0] or path.name)
     raise ValueError(
         f"a corpus is one of {', '.join(NAMES)}, a folder of .txt files or a MediaWiki dump "
         f"(.xml, .xml.bz2), got {str(name_or_path)!r}"
     )
+
+
+def _check_unchanged(name_or_path: str | Path, reader: _Reader) -> None:
+    """Raise an error if a file of a corpus is not what it was before it was read."""
+    downloads.forget()
+    for name in reader.files:
+        downloads.fetch(name)
+    digests = _reader(name_or_path)[1].digests
+    if changed := sorted(path for path, _ in digests.items() ^ reader.digests.items()):
+        raise ValueError(
+            f"{changed[0]} must stay as it is while a corpus is read, got other bytes afterwards; load the "
+            "corpus again when nothing writes to it"
+        )
+
+
+def _kind(path: Path) -> str:
+    """Tell whether a path is a folder, a file or nothing."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.is_file() else ""
+    except OSError as error:  # such as a name that is too long
+        raise ValueError(
+            f"a corpus needs a path that can be looked up, got {str(path)!r} ({error.strerror}); correct it"
+        ) from error
 
 
 def _wikipedia_sample() -> _Reader:
@@ -430,10 +491,11 @@ def _wikipedia_sample() -> _Reader:
 
 def _dump(path: Path, *, name: str, articles: int | None = None) -> _Reader:
     def documents() -> Iterator[Document]:
-        with bz2.open(path) if path.suffix == ".bz2" else path.open("rb") as file:
-            yield from wikipedia.dump(file)
+        with downloads.open_bytes(path) as file:
+            yield from wikipedia.dump(file, str(path))
 
-    return _Reader(name, downloads.sha256(path), documents, articles)
+    digest = downloads.sha256(path)
+    return _Reader(name, digest, documents, articles, digests={path: digest})
 
 
 def _wikitext_2() -> _Reader:
@@ -516,43 +578,76 @@ def _fingerprint_of(*names: str) -> str:
 
 def _folder(folder: Path) -> _Reader:
     """Return the reader of the ``.txt`` files in a folder and its subfolders, hidden ones left out."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
-    names = [path.relative_to(folder) for path in paths]
-    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not names:
+    digests = {path: downloads.sha256(path) for path in _text_files(folder)}
+    if not digests:
         raise ValueError(
             f"a folder of text needs .txt files, one article each, got none in {folder} and its subfolders"
         )
 
     def documents() -> Iterator[Document]:
-        for name in names:
-            yield Document(name.with_suffix("").as_posix(), _plain_paragraphs(_text(folder / name)))
+        for path in digests:
+            title = path.relative_to(folder).with_suffix("").as_posix()
+            yield Document(title, re.split(r"\n\s*\n", _text(path)))
 
-    sources = _sha256("".join(name.as_posix() + downloads.sha256(folder / name) for name in names))
-    return _Reader(folder.resolve().name, sources, documents, len(names))
+    names = {path.relative_to(folder).as_posix(): digest for path, digest in digests.items()}
+    return _Reader(
+        folder.resolve().name or "root",
+        _sha256("".join(chain.from_iterable(names.items()))),
+        documents,
+        len(digests),
+        digests=digests,
+    )
 
 
-def _text(file: Path) -> str:
+def _text_files(folder: Path) -> list[Path]:
+    """Return the ``.txt`` files in a folder in order of path; links are followed, a folder is read once."""
+    found, seen = [], set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        identity = Path(parent).stat()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (identity.st_dev, identity.st_ino) in seen:  # a link leads back to it
+            folders.clear()
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
+        paths = [Path(parent, name) for name in files if not name.startswith(".")]
+        if broken := [path for path in paths if not path.exists()]:
+            raise ValueError(
+                f"{str(broken[0])!r} is a link to nothing, which may be text; mend the link or remove it"
+            )
+        found += [path for path in paths if path.suffix.lower() == ".txt"]
+    found.sort()
+    for path in found:
+        _check_name(path)
+        if not path.is_file():
+            raise ValueError(f"{path} must be a file of text, got something else; remove it")
+        if (size := path.stat().st_size) > _LARGEST_FILE:
+            raise ValueError(f"{path} must have at most {_LARGEST_FILE:,} bytes, got {size:,}; divide it")
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise ValueError(
+        f"need to read {error.filename!r}, got {error.strerror}; correct it or remove it"
+    ) from error
+
+
+def _check_name(path: Path) -> None:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a text needs a name in UTF-8, got {str(path)!r}; rename it") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} must be UTF-8 text ({error}); save it as UTF-8") from error
+        raise ValueError(f"{path} must be UTF-8 text ({error}); save it as UTF-8") from error
     if "\0" in text:  # UTF-16 can pass for UTF-8
         raise ValueError(
-            f"{file} must be UTF-8 text, got a NUL character at {text.index(chr(0))}; save it as UTF-8"
+            f"{path} must be UTF-8 text, got a NUL character at {text.index(chr(0))}; save it as UTF-8"
         )
     return text
-
-
-def _plain_paragraphs(text: str) -> list[str]:
-    """Return the paragraphs between blank lines; those too long to parse are cut between words.
-
-    A word that is too long by itself is cut where its piece is full.
-    """
-    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
-    return [
-        paragraph for block in blocks for paragraph in wrap(block, _LONGEST_PARAGRAPH, break_on_hyphens=False)
-    ]
 
 
 _KNOWN: dict[str, _Source] = {

@@ -7,13 +7,16 @@ as ``NAME.xz``; failing that it is downloaded once into the cache. Whatever
 comes back has the SHA-256 recorded here (of the unpacked bytes).
 """
 
+import bz2
 import hashlib
 import lzma
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from io import FileIO, TextIOWrapper
+from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase, TextIOWrapper
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from lmdynamics.ground import storage
 from lmdynamics.ground.extras import extra
@@ -28,6 +31,9 @@ DATA_VARIABLE = "LMDYNAMICS_DATA"
 """The environment variable naming a folder of corpora."""
 _PATIENCE, _LEAST = 60.0, 60_000
 """A download is given up that brings fewer bytes in so many seconds."""
+_BLOCK = 2**20  # bytes
+_LARGEST_GROWTH = 1000  # of a packed file; text grows to ten times its size, all versions of it to a hundred
+_SMALL = 2**16  # bytes that are read ahead
 
 
 class Source(NamedTuple):
@@ -115,23 +121,65 @@ def at_hand(name: str) -> bool:
     return _local_path(name) is not None or _cache_path(name).exists()
 
 
-def open_text(path: Path, *, encoding: str = "utf-8") -> TextIOWrapper:
+@contextmanager
+def open_text(path: Path, *, encoding: str = "utf-8") -> Iterator[TextIO]:
     """Open a file as text with its line ends kept, unpacked if it ends in ``.xz``."""
-    if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding=encoding, newline="\n")
-    return path.open(encoding=encoding, newline="\n")
+    with open_bytes(path) as file, TextIOWrapper(file, encoding=encoding, newline="\n") as text:
+        yield text
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unpacked if it ends in ``.xz`` or ``.bz2``."""
+    with path.open("rb") as file:
+        if path.suffix in (".xz", ".bz2"):
+            with (lzma if path.suffix == ".xz" else bz2).open(file) as unpacked:
+                yield BufferedReader(_Unpacked(unpacked, file, str(path)))
+        else:
+            yield file
+
+
+class _Unpacked(RawIOBase):
+    """A packed file as it is unpacked; what grows more than any text does is refused."""
+
+    def __init__(self, file: BufferedIOBase, packed: BufferedIOBase, name: str) -> None:
+        self._file, self._packed, self._name = file, packed, name
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        self._size += len(block)
+        packed_size = max(self._packed.tell(), _SMALL)
+        if self._size > _LARGEST_GROWTH * packed_size:
+            raise ValueError(
+                f"{self._name} must unpack to at most {_LARGEST_GROWTH:,} times its size, got "
+                f"{self._size:,} bytes from {packed_size:,}; it is no text"
+            )
+        return len(block)
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, unpacked if it ends in ``.xz``; an unchanged file is read once."""
     stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    return _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(path: Path, *_: int) -> str:
+    digest = hashlib.sha256()
+    with open_bytes(path) if path.suffix == ".xz" else path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def forget() -> None:
+    """Forget all SHA-256, so that each file is read again for its next one."""
+    _sha256.cache_clear()
 
 
 def _local_path(name: str) -> Path | None:
@@ -156,7 +204,7 @@ def _cache_path(name: str) -> Path:
 def _check(path: Path, name: str) -> None:
     try:
         digest = sha256(path)
-    except (lzma.LZMAError, EOFError) as error:
+    except (lzma.LZMAError, EOFError, ValueError) as error:
         raise DownloadError(f"{path} is no whole .xz file ({error}); {_remedy(name)}") from error
     if digest != SOURCES[name].sha256:
         raise DownloadError(

@@ -54,6 +54,8 @@ class TaggedDocument(NamedTuple):
     sentences: Sequence[Sequence[tuple[str, ...]]]  # of each token the word and its tags
     part: str | None = None
     heads: Sequence[Sequence[int]] | None = None  # of each token, index in the sentence; a root is its own
+    left_out: int = 0  # sentences: none
+    continues: bool = False  # whether it goes on with the article before it: never
 
 
 def gmb_table(file: Iterable[str], path: str) -> Iterator[TaggedDocument]:
