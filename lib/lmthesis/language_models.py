@@ -107,6 +107,7 @@ def properties(scale: Settings, paper: Settings, text: PreparedText) -> dict[str
         "sentences with rarer words": _of(
             both, lambda each: "left out" if each.drop_rare_sentences else "kept, the words as <unk>"
         ),
+        "sentences with a formula or unread template": (f"{text.corpus.left_out:,} left out", "not stated"),
         "LSTM layers × units": _of(both, lambda each: f"{each.layers} × {each.units}"),
         "dropout": _of(both, lambda each: f"{each.dropout}"),
         "batch × backpropagation": _of(both, lambda each: f"{each.batch} × {each.steps_back} tokens"),
