@@ -275,6 +275,6 @@ def test_a_folder_is_asked_for_checkpoints_in_the_order_of_their_numbers(tmp_pat
 def test_an_empty_text_is_no_folder_of_checkpoints(tmp_path, monkeypatch):
     (tmp_path / "step0").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"need folders step0, step512, .* got none"):
+    with pytest.raises(ValueError, match="a path needs a name, got ''"):
         lm.checkpoints("", lambda path: path.name)
     assert list(lm.checkpoints(".", lambda path: path.name)) == [0]

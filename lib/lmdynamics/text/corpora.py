@@ -9,6 +9,7 @@ tools and the code here and below, so a change in any of them reads it again.
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
