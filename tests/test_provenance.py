@@ -1,5 +1,6 @@
 """Fingerprints of code: what a function reaches, and what an edit makes another."""
 
+import ast
 import gc
 import importlib
 import subprocess
@@ -440,3 +441,16 @@ def test_the_packages_of_this_project_are_read_from_files():
     import lmthesis
 
     assert Path(lmthesis.__file__).parent == provenance._FOLDERS["lmthesis"]
+
+
+def test_code_is_the_same_on_every_python():
+    source = "def f(x: int = 1, *, y=(1, 2)) -> str:\n    'It.'\n    return f'{x!r:>{y[0]}} of \"{y}\"' 'b'  # more\n"
+    assert provenance._bare_code(ast.parse(source)) == (
+        "Module(body=[FunctionDef(name='f', args=arguments(args=[arg(arg='x', annotation=Name(id='int'))], "
+        "kwonlyargs=[arg(arg='y')], kw_defaults=[Tuple(elts=[Constant(value=1), Constant(value=2)])], "
+        "defaults=[Constant(value=1)]), body=[Return(value=JoinedStr(values=[FormattedValue(value="
+        "Name(id='x'), conversion=114, format_spec=JoinedStr(values=[Constant(value='>'), FormattedValue("
+        "value=Subscript(value=Name(id='y'), slice=Constant(value=0)), conversion=-1)])), "
+        "Constant(value=' of \"'), FormattedValue(value=Name(id='y'), conversion=-1), "
+        "Constant(value='\"b')]))], returns=Name(id='str'))])"
+    )

@@ -655,16 +655,22 @@ def _bare_module(source: str) -> str:
     return _bare_code(ast.parse(source))
 
 
-def _bare_code(tree: ast.AST) -> str:
-    """Return code without comments, formatting and docstrings."""
-    return ast.unparse(_WithoutDocstrings().visit(ast.parse(ast.unparse(tree))))
+def _bare_code(node: Any) -> str:
+    """Return code without comments, formatting and docstrings, in the same words on every Python."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_bare_code, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    parts = []
+    for name, value in ast.iter_fields(node):
+        if name == "body" and isinstance(node, _WITH_DOCSTRING):
+            value = [statement for statement in value if not _is_text(statement)]
+        if value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
+            parts.append(f"{name}={_bare_code(value)}")
+    return f"{type(node).__name__}({', '.join(parts)})"
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [statement for statement in node.body if not _is_text(statement)]
-        return super().generic_visit(node)
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _is_text(statement: ast.stmt) -> bool:
