@@ -444,7 +444,10 @@ def test_the_packages_of_this_project_are_read_from_files():
 
 
 def test_code_is_the_same_on_every_python():
-    source = "def f(x: int = 1, *, y=(1, 2)) -> str:\n    'It.'\n    return f'{x!r:>{y[0]}} of \"{y}\"' 'b'  # more\n"
+    source = (
+        "def f(x: int = 1, *, y=(1, 2)) -> str:\n    'It.'\n"
+        "    return f'{x!r:>{y[0]}} of \"{y}\"' 'b'  # more\n"
+    )
     assert provenance._bare_code(ast.parse(source)) == (
         "Module(body=[FunctionDef(name='f', args=arguments(args=[arg(arg='x', annotation=Name(id='int'))], "
         "kwonlyargs=[arg(arg='y')], kw_defaults=[Tuple(elts=[Constant(value=1), Constant(value=2)])], "
