@@ -77,6 +77,16 @@ def test_similarities_as_in_the_paper_make_every_claim_hold_and_their_opposite_n
     assert decide(CLAIMS[name], LAYERS_OPPOSITE).outcome == "does not hold"
 
 
+@pytest.mark.parametrize("name", [*OF_SIMILARITIES])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_leave_claims_about_pairs_of_seeds_open_and_break_none(name, seeds):
+    table = LAYERS_AS_IN_THE_PAPER["similarities"]
+    few = {"similarities": table[(table["seed"] < seeds) & (table["other_seed"] < seeds)]}
+    of_seeds = name.startswith("seeds") or name == "layers_differ_more_than_seeds"
+    expected = "open" if seeds == 2 or not of_seeds else "out of reach"
+    assert decide(CLAIMS[name], few).outcome == ("holds" if seeds == 2 and not of_seeds else expected)
+
+
 @pytest.mark.parametrize("name", ["h2_settles_before_h1", "seeds_share_far_from_all"])
 def test_noise_around_zero_leaves_a_claim_open(name):
     assert decide(CLAIMS[name], NOISE).outcome == "open"
@@ -324,6 +334,8 @@ def test_the_ceiling_is_above_the_nearest_tagger_in_every_recurrent_layer(ceilin
     verdict = decide(CLAIMS["taggers_below_ceiling"], {"ceiling": pd.DataFrame(seeds), **PAPER})
     assert verdict.outcome == outcome
     assert least(verdict) == pytest.approx(ceiling - 0.6, abs=0.004)
+    two = {"ceiling": pd.DataFrame(seeds).query("seed < 2 and other_seed < 2"), **PAPER}
+    assert decide(CLAIMS["taggers_below_ceiling"], two).outcome == "open"  # without either no pair is left
 
 
 @pytest.mark.parametrize(("seconds", "outcome"), [(100, "holds"), (10, "does not hold")])

@@ -223,7 +223,7 @@ def taggers_below_ceiling(ceiling: pd.DataFrame, trajectories: pd.DataFrame) -> 
     Margin: similarity between seeds less that to a tagger, on the same tokens, after the last epoch, at h1
     and h2 for each task.
     """
-    seeds = ceiling.groupby("layer")["svcca"].mean()[list(RECURRENT)]
+    seeds = ceiling.groupby("layer")["svcca"].mean().reindex(list(RECURRENT))  # without pairs, none
     return -_at_last(trajectories).sub(seeds, axis=0)
 
 
