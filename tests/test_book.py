@@ -458,4 +458,4 @@ def test_a_failing_cell_fails_the_build_once_and_keeps_nothing(tiny_book, comman
         assert failed.returncode == 1
         assert failed.stderr.count("ZeroDivisionError: division by zero") == 1
         assert "chapters/01_tiny failed" in failed.stderr
-    assert not (tiny_book / ".cache" / "executed").exists()
+    assert not list((tiny_book / ".cache" / "executed").rglob("*.ipynb"))

@@ -390,8 +390,9 @@ def test_a_model_that_training_has_lost_is_not_observed_as_if_it_had_not(name):
 
 OTHERS = {
     "arrays of the library's own making, checked where they are made": (
-        "bootstrap.correlation", "bootstrap.half_interval", "bootstrap.interval", "bootstrap.jackknife",
-        "bootstrap.least_squares", "bootstrap.weights", "ranks.tied_ranks", "sparsity.stretched",
+        "bootstrap.correlation", "bootstrap.crossed", "bootstrap.half_interval", "bootstrap.interval",
+        "bootstrap.least_squares", "bootstrap.sample_columns", "bootstrap.weights",
+        "ranks.tied_ranks", "sparsity.stretched",
         "trees.edge_distances", "trees.word_classes", "pairs.PairSums",
         "allocation.by_group", "allocation.by_unit", "allocation.groups", "activations.spread",
     ),
