@@ -169,8 +169,8 @@ def record(
     home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
     storage.require_place(home)  # before hours of work
     begun, code = time.monotonic(), code_fingerprint(module.study)
+    rules = _module(chapter, "claims").CLAIMS.rule_table()  # before what they judge is known
     tables: Mapping[str, pd.DataFrame] = module.study(scale)
-    rules = _module(chapter, "claims").CLAIMS.rule_table()
     of_text = getattr(module, "OF_TEXT", ()) if corpus or articles else ()
     about = {
         "chapter": chapter,
