@@ -1,5 +1,6 @@
 """Jobs: done once, kept by themselves, side by side; and what is left when somebody pulls the plug."""
 
+import contextlib
 import errno
 import json
 import os
@@ -216,17 +217,18 @@ def test_no_jobs_are_no_tables():
 
 
 def test_a_stream_comes_in_order_and_asks_for_no_more_than_it_needs():
-    asked = []
+    asked, limit = [], grid.WINDOW * joblib.cpu_count()
 
     def calls():
-        for seed in range(200):
+        for seed in range(3 * limit + 1):
             asked.append(seed)
             yield seed, [1]
 
-    stream = grid.stream(squares, calls())
-    assert next(stream)["seed"].tolist() == [0]
-    assert len(asked) < 200
-    assert [table["seed"][0] for table in stream] == list(range(1, 200))
+    with contextlib.closing(grid.stream(squares, calls())) as stream:
+        for each in range(3 * limit + 1):
+            assert next(stream)["seed"].tolist() == [each]
+            assert len(asked) <= (each // limit + 1) * limit
+        assert next(stream, None) is None
 
 
 def test_a_function_that_was_edited_since_is_refused(monkeypatch):

@@ -47,6 +47,8 @@ CLUSTER = "LMDYNAMICS_CLUSTER"
 """Environment variable with the address of a Dask scheduler, such as ``tcp://head:8786``."""
 THREADS = 4
 """Jobs that share one GPU."""
+WINDOW = 16
+"""Calls of a stream that each processor has at once: those that it waits for and those that wait for it."""
 
 Table = pd.DataFrame
 """Tidy: one row per observation, named columns, no index."""
@@ -165,15 +167,18 @@ def results(
 def stream(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Yield the result of a function for each tuple of arguments, in order, as soon as it is ready.
 
-    Processes of this machine share the calls as soon as there is a second one; the calls are taken one by
-    one, so that they need not fit into memory.
+    Processes of this machine share the calls as soon as there is a second one. The calls are taken
+    `WINDOW` a processor at a time, and the next when all results of these were taken, so that neither calls
+    nor results need fit into memory.
     """
     calls = iter(calls)
     first_calls = list(itertools.islice(calls, 2))
-    work = (joblib.delayed(function)(*each) for each in itertools.chain(first_calls, calls))
-    processes = 1 if len(first_calls) < 2 else -1
+    calls = itertools.chain(first_calls, calls)
+    processes = 1 if len(first_calls) < 2 else joblib.cpu_count()
     try:
-        yield from joblib.Parallel(n_jobs=processes, return_as="generator", **_worker_life())(work)
+        with joblib.Parallel(n_jobs=processes, return_as="generator", **_worker_life()) as parallel:
+            while window := list(itertools.islice(calls, WINDOW * processes)):
+                yield from parallel(joblib.delayed(function)(*each) for each in window)
     finally:
         get_reusable_executor().shutdown()
 
