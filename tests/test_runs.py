@@ -287,6 +287,83 @@ def test_words_keep_every_sign_that_some_take_for_the_end_of_a_line(tmp_path):
         runs.train(replace(SETTINGS, words=[*WORDS[:-1], "a\nb"]), PARTS, folder=tmp_path)
 
 
+WITH_SNAPSHOTS = replace(SETTINGS, snapshots=True)
+SNAPSHOTS = [1, 2, 4, 8, 16]  # of 30 steps: 119 tokens in each of 5 streams, 4 at a time
+
+
+def kept(run):
+    return contents(run) | {path.name: path.read_bytes() for path in run.folder.glob("step-*")}
+
+
+def test_snapshots_are_the_model_after_powers_of_two_of_steps_within_the_first_epoch(run, tmp_path):
+    other = runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path)
+    assert other.folder == run.folder, "what is kept is no part of what is trained"
+    model, states = run.model(0), {}
+    steps = runs.training.steps(model, PARTS.train, SETTINGS.training, seed=0, epoch=1, rate=5.0)
+    for number, _ in enumerate(steps, start=1):
+        states[number] = {name: value.clone() for name, value in model.state_dict().items()}
+    assert len(states) == 30
+    early = [each for each in other.checkpoints() if 0 < each.epoch < 1]
+    assert [each.step for each in early] == SNAPSHOTS
+    for each in early:
+        for name, value in other.at(each).state_dict().items():
+            assert torch.equal(value, states[each.step][name])
+
+
+def test_checkpoints_say_how_much_was_read(tmp_path):
+    run = runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path)
+    early = [(step * 20 / 595, step, step * 20) for step in SNAPSHOTS]
+    late = [(epoch, 30 * epoch, 595 * epoch) for epoch in (1, 2, 3)]
+    assert [tuple(each) for each in run.checkpoints()] == [(0, 0, 0), *early, *late]
+    assert run.checkpoints(1) == run.checkpoints()[:7]
+    assert run.checkpoints(0) == run.checkpoints()[:1]
+    assert torch.equal(run.at(run.checkpoints()[-1]).decoder.weight, run.model(3).decoder.weight)
+    plain = runs.train(SETTINGS, PARTS, folder=tmp_path / "plain")
+    assert [each.epoch for each in plain.checkpoints()] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", [SNAPSHOTS, [1], [16], ["json"]])
+def test_snapshots_that_are_not_there_are_made_again_to_the_same_bits(tmp_path, lost):
+    run = runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path)
+    before = kept(run)
+    for step in lost:
+        (run.folder / "snapshots.json" if step == "json" else run.snapshot_path(step)).unlink()
+    assert kept(runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path)) == before
+
+
+def test_a_run_without_snapshots_gets_them_when_they_are_asked_for(run, tmp_path):
+    whole = kept(runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path / "whole"))
+    assert kept(runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path)) == whole
+
+
+@pytest.mark.parametrize("after", [5, 9, 10])  # before the second snapshot, their hashes, the epoch
+def test_a_run_that_is_killed_between_snapshots_ends_in_the_same_bits(tmp_path, after):
+    run, folder = runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path), tmp_path / "killed"
+    script = KILLED.format(
+        tests=str(Path(__file__).parent), after=after, patched="Path.replace", folder=str(folder)
+    ).replace("test_runs.SETTINGS", "test_runs.WITH_SNAPSHOTS")
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    resumed = runs.train(WITH_SNAPSHOTS, PARTS, folder=folder)
+    assert kept(resumed) == kept(run)
+    assert resumed.checkpoints() == run.checkpoints()
+
+
+def test_a_damaged_or_missing_snapshot_is_an_error_that_names_it(tmp_path):
+    run = runs.train(WITH_SNAPSHOTS, PARTS, folder=tmp_path)
+    second = run.checkpoints()[2]
+    content = bytearray(run.snapshot_path(2).read_bytes())
+    content[-1] ^= 1
+    run.snapshot_path(2).write_bytes(content)
+    with pytest.raises(RunError, match=r"step-0000002.safetensors is damaged.*snapshots.json; delete it"):
+        run.at(second)
+    run.snapshot_path(2).unlink()
+    with pytest.raises(RunError, match=r"step-0000002.safetensors is missing"):
+        run.at(second)
+    with pytest.raises(RunError, match="snapshots after 1, 2, 4, 8, 16 steps, got 3"):
+        run.at(second._replace(step=3))
+
+
 def test_an_epoch_that_was_not_trained_is_an_error(run):
     with pytest.raises(RunError, match="has epochs 0 to 3, got 4"):
         run.model(4)

@@ -52,7 +52,8 @@ class CrossEntropy:
     decoder
         Maps units to the logits of each class.
     bf16
-        Multiply in bfloat16; the softmax and all sums stay in the decoder's own precision.
+        Multiply in bfloat16, and where one trains keep the exponentials in it too; all sums stay in the
+        decoder's own precision.
 
     Raises
     ------
@@ -102,7 +103,7 @@ class CrossEntropy:
             shares = sums * len(hidden)  # of the mean
             # less their sum at the target, the exponentials are the gradient times their sum
             if self.bf16:
-                excess = odds.scatter_add_(1, row_targets, -sums).bfloat16()
+                excess = odds.scatter_(1, row_targets, (odds.gather(1, row_targets) - sums).bfloat16())
                 torch.mm(excess, weight, out=gradient[rows]).div_(shares)
                 earlier = self._gradient if rows.start else 0
                 torch.add(excess.T @ (inputs[rows] / shares).bfloat16(), earlier, out=self._gradient)
@@ -110,7 +111,7 @@ class CrossEntropy:
                 gradient[rows].div_(shares).sub_(weight[targets[rows]], alpha=1 / len(hidden))
                 excess = odds.scatter_add_(1, row_targets, -sums)
                 self._gradient.addmm_(excess.T, inputs[rows] / shares, beta=int(rows.start > 0))
-            total += (sums.log() - at_target).sum(dtype=torch.float64)
+            total += (sums.log() - at_target.to(sums)).sum(dtype=torch.float64)
         self.decoder.weight.grad = self._gradient[:, : self._bias]
         self.decoder.bias.grad = self._gradient[:, self._bias]
         return Loss(total, gradient[:, : self._bias].to(hidden))
@@ -188,13 +189,13 @@ class CrossEntropy:
         `shift`, the largest logit of each row is taken from all of them, as must be where the sums leave the
         range.
         """
-        logits = self._logits(inputs, weight)
+        logits = inputs @ weight.T if self.bf16 else self._logits(inputs, weight)
         if shift:
             logits -= logits.amax(1, keepdim=True)
         at_target = logits.gather(1, row_targets)
-        odds = logits.exp_()
-        if self.bf16:  # too rough to sum up
-            sums = odds.sum(1, keepdim=True)
+        odds = logits.exp_()  # in bfloat16 too: passes over float32 would take longer than the products
+        if self.bf16:  # too rough to sum up in a product
+            sums = odds.sum(1, keepdim=True, dtype=self._weight.dtype)
         else:
             sums = torch.mm(odds, weight, out=product)[:, self._ones, None].clone()
         if shift or ((sums > 1 / _LARGEST) & (sums < _LARGEST)).all():

@@ -8,6 +8,10 @@ checkpoint and, in each row, the hash of all rows so far, so that a run that was
 whole epoch to the same bits, and a damaged file is an error that names it. Rows of early runs lack that hash.
 What is deleted because it is damaged is made again, a checkpoint from the epoch before it, to the same bits;
 without the log the whole run is trained again.
+
+A run may also hold snapshots within its first epoch, after 1, 2, 4, ... steps, as public suites of
+checkpoints do: `step-0000001.safetensors` and so on, and `snapshots.json` with the SHA-256 of each. They are
+to be looked at; training never goes on from them.
 """
 
 import contextlib
@@ -16,7 +20,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,6 +55,19 @@ class RunSettings:
     seed: int = 0
     about: str = ""
     """What a reader of `settings.json` should know of the examples: corpus, task."""
+    snapshots: bool = False
+    """Whether to keep snapshots within the first epoch; no part of the run's name."""
+
+
+class Checkpoint(NamedTuple):
+    """A moment of training at which the model was kept."""
+
+    epoch: float
+    """Passes over the training part; between 0 and 1 for a snapshot."""
+    step: int
+    """Steps of optimisation since the beginning."""
+    tokens_read: int
+    """Tokens of the training part that the model has read, each as often as it read it."""
 
 
 class Run:
@@ -109,9 +126,35 @@ class Run:
             raise _damage_error(path, "its words are not those that settings.json names by their hash")
         return tuple(words)
 
+    def checkpoints(self, epochs: int = -1) -> tuple[Checkpoint, ...]:
+        """Return the moments at which the model was kept, in order: epochs, and snapshots if it has any.
+
+        Parameters
+        ----------
+        epochs
+            The last epoch; negative numbers count from the end.
+        """
+        whole = self.settings["tokens"]
+        how = self.settings["training"]
+        per_step = how["batch"] * how["steps_back"]
+        chosen = self.epochs[: epochs % len(self._log) + 1]
+        kept = [Checkpoint(each.epoch, each.steps, each.epoch * whole) for each in chosen]
+        early = [Checkpoint(step * per_step / whole, step, step * per_step) for step in self._snapshots]
+        return (*kept[:1], *early, *kept[1:]) if len(kept) > 1 else tuple(kept)
+
+    @property
+    def _snapshots(self) -> dict[int, str]:
+        """The SHA-256 of each snapshot by step."""
+        path = self.folder / "snapshots.json"
+        return {int(step): str(digest) for step, digest in _read_json(path).items()} if path.exists() else {}
+
     def path(self, epoch: int) -> Path:
         """Return the path of an epoch's checkpoint."""
         return self.folder / f"epoch-{epoch:03}.safetensors"
+
+    def snapshot_path(self, step: int) -> Path:
+        """Return the path of a snapshot."""
+        return self.folder / f"step-{step:07}.safetensors"
 
     def sha256(self, epoch: int) -> str:
         """Return the SHA-256 of an epoch's checkpoint as it was written."""
@@ -145,14 +188,30 @@ class Run:
                 f"got another, of {len(words)}; prepare the text with the run's own vocabulary"
             )
         epoch %= len(self._log)
-        path = self.path(epoch)
+        return self._load(self.path(epoch), self.sha256(epoch), "log.json", device)
+
+    def at(self, checkpoint: Checkpoint, *, device: str = "auto") -> RecurrentModel:
+        """Load the model as it was at a moment of `checkpoints`; device and errors as of `model`."""
+        if checkpoint.epoch == int(checkpoint.epoch):
+            return self.model(int(checkpoint.epoch), device=device)
+        snapshots = self._snapshots
+        if checkpoint.step not in snapshots:
+            raise RunError(
+                f"{self.folder} has snapshots after {', '.join(map(str, snapshots)) or 'no'} steps, got "
+                f"{checkpoint.step}; train it with snapshots, or choose one of them"
+            )
+        path = self.snapshot_path(checkpoint.step)
+        return self._load(path, snapshots[checkpoint.step], "snapshots.json", device)
+
+    def _load(self, path: Path, digest: str, where: str, device: str) -> RecurrentModel:
+        """Load the model of a file with a SHA-256, which stands in another file."""
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; {_remedy()}") from error
-        if hashlib.sha256(content).hexdigest() != self.sha256(epoch):
+        if hashlib.sha256(content).hexdigest() != digest:
             raise RunError(
-                f"{path} is damaged: its SHA-256 is not the one in log.json; delete it, and {_remedy()}"
+                f"{path} is damaged: its SHA-256 is not the one in {where}; delete it, and {_remedy()}"
             )
         model = _initial_model(self.settings)
         model.load_state_dict(safetensors.torch.load(content))
@@ -204,7 +263,8 @@ def train(
     with contextlib.suppress(RunError):
         run = Run(home)  # whole already: no need to wait for whoever trains it further
         wanted = [home / "vocabulary.txt", *map(run.path, range(settings.training.epochs + 1))]
-        if len(run.epochs) > settings.training.epochs and all(path.exists() for path in wanted):
+        whole = len(run.epochs) > settings.training.epochs and all(path.exists() for path in wanted)
+        if whole and not _lacks_snapshots(run, settings, parts):
             return run
     with storage.lock(home / "lock", label=_label(settings)):
         vocabulary = "".join(f"{word}\n" for word in settings.words).encode()
@@ -215,13 +275,50 @@ def train(
         for epoch in range(min(len(run.epochs), settings.training.epochs + 1)):
             if not run.path(epoch).exists():
                 _restore(run, epoch, settings, parts, device=device)
+        if len(run.epochs) > 1 and _lacks_snapshots(run, settings, parts):
+            _restore(run, 1, settings, parts, device=device)
         _extend(run, settings, parts, device=device)
     return run
 
 
+class _Snapshots:
+    """The snapshots of a model while it is trained; without any to keep, nothing happens."""
+
+    def __init__(self, run: Run, model: RecurrentModel, settings: RunSettings, parts: Parts) -> None:
+        self._run, self._model = run, model
+        self._wanted = _snapshot_steps(settings, parts)
+        self._digests: dict[int, str] = {}
+
+    def after_step(self, steps: int) -> None:
+        """Keep the model if this is a moment to do so."""
+        if steps in self._wanted:
+            content = _content(self._model)
+            storage.write(self._run.snapshot_path(steps), content)
+            self._digests[steps] = hashlib.sha256(content).hexdigest()
+
+    def finish(self) -> None:
+        """Say which snapshots are whole, once all are."""
+        if self._digests:
+            storage.write(self._run.folder / "snapshots.json", _json(self._digests))
+
+
+def _snapshot_steps(settings: RunSettings, parts: Parts) -> tuple[int, ...]:
+    """Return after which steps snapshots are kept: the powers of two within the first epoch."""
+    if not settings.snapshots or not settings.training.epochs:
+        return ()
+    end = training.steps_per_epoch(parts.train, settings.training)
+    return tuple(2**power for power in range(end.bit_length()) if 2**power < end)
+
+
+def _lacks_snapshots(run: Run, settings: RunSettings, parts: Parts) -> bool:
+    wanted, there = _snapshot_steps(settings, parts), run._snapshots
+    return any(step not in there or not run.snapshot_path(step).exists() for step in wanted)
+
+
 def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, device: str) -> None:
-    """Make the checkpoint of an epoch again, to the same bits."""
+    """Make the checkpoint of an epoch again, to the same bits; of the first, its snapshots too."""
     model, path = _model_before(run, epoch, device), run.path(epoch)
+    snapshots = _Snapshots(run, model, settings, parts)
     with Progress(f"{_label(settings)}, epoch {epoch} again", _tokens(settings, parts)) as progress:
         next(
             training.epochs(
@@ -231,6 +328,7 @@ def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, devic
                 seed=settings.seed,
                 past=run.epochs[:epoch],
                 progress=progress.advance,
+                after_step=snapshots.after_step,
             )
         )
     content = _content(model)
@@ -239,6 +337,7 @@ def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, devic
             f"{path} was made again with other bits than log.json names, as other machines and versions of "
             f"PyTorch do; put the file back, or delete {run.folder} to train the whole run again"
         )
+    snapshots.finish()
     storage.write(path, content)
 
 
@@ -249,6 +348,7 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> No
     if missing <= 0:
         return
     model = _model_before(run, len(past), device)
+    snapshots = _Snapshots(run, model, settings, parts)
     done = max(len(past) - 1, 0) * tokens
     note = ""
     with Progress(_label(settings), settings.training.epochs * tokens, done=done) as progress:
@@ -259,10 +359,14 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> No
             seed=settings.seed,
             past=past,
             progress=lambda amount: progress.advance(amount, note=note),
+            after_step=snapshots.after_step,
         )
         for _ in range(missing):
             note = f"epoch {len(run.epochs)} of {settings.training.epochs}"
-            _append(run, next(steps), model)
+            epoch = next(steps)
+            if epoch.epoch == 1:
+                snapshots.finish()
+            _append(run, epoch, model)
 
 
 def _append(run: Run, epoch: Epoch, model: RecurrentModel) -> None:
@@ -312,6 +416,7 @@ def _definition(settings: RunSettings, parts: Parts) -> dict[str, Any]:
         "training": how,
         "words": len(settings.words),
         "classes": len(settings.classes),
+        "tokens": _tokens(settings, parts),
         "vocabulary": _fingerprint(settings.words),
         "class_names": _fingerprint(settings.classes),
         "examples": _examples_fingerprint(parts),

@@ -72,6 +72,7 @@ def epochs(
     seed: int,
     past: Sequence[Epoch] = (),
     progress: Callable[[int], None] = lambda tokens: None,
+    after_step: Callable[[int], None] = lambda steps: None,
 ) -> Iterator[Epoch]:
     """Train the model in place and yield each epoch, without an end.
 
@@ -89,6 +90,8 @@ def epochs(
         Epochs that were run before.
     progress
         Called with the number of tokens trained on since the last call.
+    after_step
+        Called after each step with the number of steps since the beginning; may read the model.
 
     Yields
     ------
@@ -103,13 +106,17 @@ def epochs(
         If the training part has fewer tokens than the batch has streams.
     """
     past = list(past)
-    per_epoch = math.ceil(len(parts.train.inputs) // settings.batch / settings.steps_back)
     while True:
         number = len(past)
         rate = _next_rate(past, settings)
         start, loss = time.perf_counter(), None
         if number:
-            loss = _train_epoch(model, parts.train, settings, seed, number, rate, progress)
+            loss = _train_epoch(
+                steps(model, parts.train, settings, seed=seed, epoch=number, rate=rate),
+                before=(number - 1) * steps_per_epoch(parts.train, settings),
+                progress=progress,
+                after_step=after_step,
+            )
         seconds = time.perf_counter() - start
         dev = mean_loss(model, parts.dev, bf16=settings.bf16)
         test = mean_loss(model, parts.test, bf16=settings.bf16) if parts.test else None
@@ -123,7 +130,7 @@ def epochs(
         past.append(
             Epoch(
                 epoch=number,
-                steps=number * per_epoch,
+                steps=number * steps_per_epoch(parts.train, settings),
                 learning_rate=rate,
                 train_loss=loss,
                 dev_loss=dev,
@@ -133,6 +140,11 @@ def epochs(
             )
         )
         yield past[-1]
+
+
+def steps_per_epoch(examples: Examples, settings: TrainingSettings) -> int:
+    """Return the number of steps of optimisation in an epoch."""
+    return math.ceil(len(examples.inputs) // settings.batch / settings.steps_back)
 
 
 class Step(NamedTuple):
@@ -236,21 +248,16 @@ def mean_loss(model: RecurrentModel, examples: Examples, *, batch: int = 20, bf1
 
 
 def _train_epoch(
-    model: RecurrentModel,
-    examples: Examples,
-    settings: TrainingSettings,
-    seed: int,
-    epoch: int,
-    rate: float,
-    progress: Callable[[int], None],
+    steps: Iterator[Step], *, before: int, progress: Callable[[int], None], after_step: Callable[[int], None]
 ) -> float:
-    """Train for one epoch and return the mean loss in nats per token."""
-    total, tokens = torch.zeros((), dtype=torch.float64, device=model.device), 0
-    for step in steps(model, examples, settings, seed=seed, epoch=epoch, rate=rate):
-        total += step.loss
+    """Take the steps of an epoch and return the mean loss in nats per token."""
+    losses, tokens = [], 0
+    for number, step in enumerate(steps, start=before + 1):
+        losses.append(step.loss)
         tokens += step.tokens
         progress(step.tokens)
-    return total.item() / tokens
+        after_step(number)
+    return torch.stack(losses).sum().item() / tokens
 
 
 @torch.no_grad()
