@@ -228,12 +228,10 @@ def test_vectors_of_zeros_are_left_out_and_counted(models, monkeypatch):
     assert own["activation h1"].notna().all()
     row = only(tables["rho"], side="input", layer="e", kind="activation", measure="chi", how="pearson")
     assert row["words"].item() == len(set(text.examples.inputs.tolist()) - {0, common})
-    assert (
-        of_words.excluded_table(models, tables["undefined"], 20).set_index("left out")["number"][
-            "vectors of zeros, over all checkpoints and layers"
-        ]
-        == tokens
-    )
+    tables["excluded"] = of_words.excluded_table(models, 20)
+    shown = page.excluded(tables).set_index("left out")["number"]
+    assert shown["vectors of zeros, over all checkpoints and layers"] == tokens
+    assert len(shown) == len(tables["excluded"]) + 1
 
 
 def test_too_few_words_for_a_matched_sample_are_told_and_the_findings_not_tested(models):
@@ -241,8 +239,7 @@ def test_too_few_words_for_a_matched_sample_are_told_and_the_findings_not_tested
     text = of_words.measured_text(many, models.models.text)
     assert set(text.groups) == {"all", "open", "closed"}
     few = replace(models, texts={**models.texts, MAIN: text})
-    undefined = of_words.sparsities(MAIN, text, models.models.runs[0], 0, False)["undefined"]
-    table = of_words.excluded_table(few, undefined, many.matched)
+    table = of_words.excluded_table(few, many.matched)
     (row,) = table[table["left out"].str.contains("too few for a matched sample of 5000")].itertuples()
     assert row.number == min(text.groups["open"].sum(), text.groups["closed"].sum())
 

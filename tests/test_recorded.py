@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
@@ -16,18 +17,20 @@ import pytest
 from lmdynamics.ground import storage
 from lmdynamics.ground.storage import StorageError
 from lmthesis import findings, recorded
+from lmthesis.chapter_4 import settings as chapter_4
 from lmthesis.chapter_5 import page, settings
 from lmthesis.chapter_5 import study as chapter_5
 from lmthesis.recorded import RESULTS, RecordError
 
-HOMES = sorted(path.parent for path in RESULTS.glob("*/about.json"))
+HOMES = sorted({path.parents[1] for path in RESULTS.glob("*/*/about.json")})
 
 
 def read(home):
     """A record by the command that wrote it, its chapter and its scale."""
-    about = json.loads((home / "about.json").read_text())
+    about = json.loads(next(home.glob("seed-*/about.json")).read_text())
     chapter, scale_name, *options = shlex.split(about["command"])[3:]  # python -m lmthesis.recorded
     text = {name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)}
+    del text["seed"]
     if "articles" in text:
         text["articles"] = int(text["articles"])
     scale = importlib.import_module(f"lmthesis.{chapter}.settings").scale(scale_name, **text)
@@ -39,16 +42,21 @@ def test_recorded_tables_still_decide_every_claim_of_their_chapter(home):
     found, chapter, scale = read(home)
     claims, study = findings.chapters()[chapter], importlib.import_module(f"lmthesis.{chapter}.study")
     named = {name for claim in claims.values() for name in claim.tables}
-    needed = named if found.about["completed_by"] is None else set(study.OF_TEXT)
-    if "note" in found.about:  # recorded before these two tables were
+    needed = named if found.slices[0]["completed_by"] is None else set(study.OF_TEXT)
+    if home.name.endswith("articles"):  # recorded before these two tables were
         needed -= {"ran", "properties"}
     assert found.tables.keys() >= needed
     assert not named & set(study.LEFT_OUT)
     verdicts = claims.verdict_table(found.tables)
     assert len(verdicts) == sum(set(claim.tables) <= found.tables.keys() for claim in claims.values())
     assert (verdicts["seeds"] >= 2).mean() > 0.9
-    assert {"settings", "code", "date", "machine", "torch"} <= found.about.keys()
-    assert recorded.load(chapter, scale).about == found.about  # as the page asks for it
+    for about in found.slices:
+        assert {"settings", "code", "date", "machine", "torch"} <= about.keys()
+    assert recorded.load(chapter, scale).slices == found.slices  # as the page asks for it
+
+
+def test_all_that_is_recorded_stays_small():
+    assert sum(path.stat().st_size for path in RESULTS.rglob("*.*")) < 40e6
 
 
 def test_the_picture_of_the_readme_is_a_recorded_one():
@@ -61,6 +69,9 @@ def test_every_chapter_with_a_study_can_be_recorded():
     assert set(recorded.chapters()) == folders >= {"chapter_4", "chapter_5", "chapter_6"}
 
 
+ONE_BY_ONE = [replace(settings.SMOKE, seeds=(seed,)) for seed in settings.SMOKE.seeds]
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """What was asked to be measured, by a study that takes no time: the number of articles in every table."""
@@ -69,11 +80,14 @@ def measured(monkeypatch):
     def study(scale):
         asked.append(scale)
         names = ("rule", *chapter_5.OF_TEXT, *chapter_5.LEFT_OUT)
-        return {name: pd.DataFrame({"number": [0.25], "articles": [scale.articles]}) for name in names}
+        rows = {"seed": scale.seeds, "number": [0.25 + seed for seed in scale.seeds]}
+        return {name: pd.DataFrame({**rows, "articles": scale.articles}) for name in names}
 
     study.__module__ = chapter_5.__name__
     monkeypatch.setattr(chapter_5, "study", study)
+    monkeypatch.setattr(chapter_5, "trainings", lambda scale: [])
     monkeypatch.setattr(recorded, "code_fingerprint", lambda function: "this code")
+    monkeypatch.setattr(os, "nice", lambda by: 0)
     return asked
 
 
@@ -93,13 +107,14 @@ def test_the_command_records_a_study_on_another_corpus_in_a_folder_of_its_own(
 ):
     command("chapter_5 demo --corpus ewt --articles 150")
     assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-demo-ewt-150-articles"]
-    assert str(tmp_path / "chapter_5-demo-ewt-150-articles") in capsys.readouterr().out
-    (scale,) = measured
-    assert (scale.treebank, scale.corpus) == ("ewt", "wikitext-2")
+    assert str(tmp_path / "chapter_5-demo-ewt-150-articles" / "seed-2") in capsys.readouterr().out
+    assert [scale.seeds for scale in measured] == [(0,), (1,), (2,)]
+    assert {(scale.treebank, scale.corpus) for scale in measured} == {("ewt", "wikitext-2")}
     found = recorded.read("chapter_5", "demo", corpus="ewt", articles=150, folder=tmp_path)
     assert set(found.tables) == {"rules", *chapter_5.OF_TEXT}  # made-up languages are the same on any text
-    assert found.tables["strata"]["number"].tolist() == [0.25]
-    assert found.about["settings"] == json.loads(json.dumps(asdict(scale)))
+    assert found.tables["strata"]["number"].tolist() == [0.25, 1.25, 2.25]
+    assert [about["settings"] for about in found.slices] == json.loads(json.dumps([*map(asdict, measured)]))
+    assert found.seeds == (0, 1, 2)
 
 
 def test_different_texts_are_recorded_in_different_folders(tmp_path):
@@ -133,22 +148,23 @@ def test_the_command_that_records_a_text_names_it_as_a_shell_reads_it():
 def test_a_study_on_the_text_of_its_scale_is_named_by_the_scale_alone(measured, command, tmp_path):
     command("chapter_5 smoke")
     assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-smoke"]
-    assert measured == [settings.SMOKE]
+    assert measured == ONE_BY_ONE
     found = recorded.load("chapter_5", settings.SMOKE, tmp_path)
     assert found.tables.keys() == {"rule", "rules", *chapter_5.OF_TEXT}  # without sentences by others
-    assert found.about["command"] == "python -m lmthesis.recorded chapter_5 smoke"
+    commands = [about["command"] for about in found.slices]
+    assert commands == [f"python -m lmthesis.recorded chapter_5 smoke --seed {seed}" for seed in (0, 1)]
 
 
 def test_fewer_articles_of_the_same_corpus_do_not_overwrite_the_whole(measured, command, tmp_path):
     command("chapter_5 demo")
     command("chapter_5 demo --articles 3")
     assert {path.name for path in tmp_path.iterdir()} == {"chapter_5-demo", "chapter_5-demo-3-articles"}
-    assert measured[1].articles == 3
+    assert [scale.articles for scale in measured] == [None] * 3 + [3] * 3
 
 
 def test_what_stood_in_the_folder_before_is_gone(measured, command, tmp_path):
-    (tmp_path / "chapter_5-smoke").mkdir()
-    (tmp_path / "chapter_5-smoke" / "forgotten.csv").write_text("number\n1\n")
+    (tmp_path / "chapter_5-smoke" / "seed-0").mkdir(parents=True)
+    (tmp_path / "chapter_5-smoke" / "seed-0" / "forgotten.csv").write_text("number\n1\n")
     command("chapter_5 smoke")
     assert "forgotten" not in recorded.load("chapter_5", settings.SMOKE, tmp_path).tables
 
@@ -157,16 +173,17 @@ def test_tables_that_do_not_depend_on_the_text_are_those_of_the_scales_own(measu
     command("chapter_5 smoke")
     command("chapter_5 smoke --articles 3")
     tables = recorded.load("chapter_5", settings.scale("smoke", articles=3), tmp_path).tables
-    assert tables["strata"]["articles"].tolist() == [3]
-    assert tables["rule"]["articles"].tolist() == [settings.SMOKE.articles]
+    assert tables["strata"]["articles"].tolist() == [3, 3]
+    assert tables["rule"]["articles"].tolist() == [settings.SMOKE.articles] * 2
 
 
 def test_the_code_that_measures_is_named_as_it_was_before(measured, monkeypatch, tmp_path):
     code, study = iter(["before", "after"]), chapter_5.study
     monkeypatch.setattr(recorded, "code_fingerprint", lambda function: next(code))
     monkeypatch.setattr(chapter_5, "study", lambda scale: next(code) and study(scale))
-    recorded.record("chapter_5", settings.SMOKE, tmp_path)
-    assert recorded.load("chapter_5", settings.SMOKE, tmp_path).about["code"] == "before"
+    recorded.record("chapter_5", ONE_BY_ONE[0], tmp_path)
+    (about,) = recorded.load("chapter_5", settings.SMOKE, tmp_path).slices
+    assert about["code"] == "before"
 
 
 def test_six_digits_of_a_number_are_kept(measured, monkeypatch, tmp_path):
@@ -174,8 +191,8 @@ def test_six_digits_of_a_number_are_kept(measured, monkeypatch, tmp_path):
     monkeypatch.setattr(
         chapter_5, "study", lambda scale: study(scale) | {"rule": pd.DataFrame({"omega": [1 / 3]})}
     )
-    recorded.record("chapter_5", settings.SMOKE, tmp_path)
-    assert (tmp_path / "chapter_5-smoke" / "rule.csv").read_text() == "omega\n0.333333\n"
+    recorded.record("chapter_5", ONE_BY_ONE[0], tmp_path)
+    assert (tmp_path / "chapter_5-smoke" / "seed-0" / "rule.csv").read_text() == "omega\n0.333333\n"
 
 
 DAMAGES = {
@@ -194,7 +211,7 @@ def test_a_damaged_file_of_a_record_is_an_error_that_names_it_and_the_remedy(
     measured, command, tmp_path, what
 ):
     command("chapter_5 smoke")
-    home, random = tmp_path / "chapter_5-smoke", Random(what)
+    home, random = tmp_path / "chapter_5-smoke" / "seed-1", Random(what)
     for path in home.iterdir():
         content = path.read_bytes()
         for _ in range(20):
@@ -215,17 +232,17 @@ def test_a_damaged_file_of_a_record_is_an_error_that_names_it_and_the_remedy(
 
 def test_a_file_that_a_record_lacks_is_an_error_that_names_it(measured, command, tmp_path):
     command("chapter_5 smoke")
-    path = tmp_path / "chapter_5-smoke" / "rule.csv"
+    path = tmp_path / "chapter_5-smoke" / "seed-1" / "rule.csv"
     path.unlink()
     with pytest.raises(
-        RecordError, match=rf"{path} is damaged .*: python -m lmthesis\.recorded chapter_5 smoke$"
+        RecordError, match=rf"{path} is damaged .*: python -m lmthesis\.recorded chapter_5 smoke --seed 1$"
     ):
         recorded.read("chapter_5", "smoke", folder=tmp_path)
 
 
 def test_a_record_without_checksums_is_an_error_that_names_it(measured, command, tmp_path):
     command("chapter_5 smoke")
-    path = tmp_path / "chapter_5-smoke" / "about.json"
+    path = tmp_path / "chapter_5-smoke" / "seed-0" / "about.json"
     about = json.loads(path.read_text())
     del about["sha256"]
     path.write_text(json.dumps(about))
@@ -244,15 +261,15 @@ def test_a_recording_that_fails_leaves_what_was_recorded_before(measured, comman
     study = chapter_5.study
     monkeypatch.setattr(chapter_5, "study", lambda scale: {name: t * 2 for name, t in study(scale).items()})
     monkeypatch.setattr(storage, "require_place", lambda path: None)
-    with pytest.raises(StorageError, match=r"chapter_5-smoke \(No space left on device\)"):
-        command("chapter_5 smoke")
+    with pytest.raises(StorageError, match=r"chapter_5-smoke/seed-0 \(No space left on device\)"):
+        command("chapter_5 smoke --again")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_measured(measured, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"could not write .*/file/chapter_5-smoke"):
-        recorded.record("chapter_5", settings.SMOKE, tmp_path / "file")
+        recorded.record("chapter_5", ONE_BY_ONE[0], tmp_path / "file")
     assert measured == []
 
 
@@ -262,10 +279,12 @@ def test_results_outside_a_checkout_are_an_error_before_anything_is_computed(mea
     assert measured == []
 
 
-def test_the_picture_of_a_chapter_is_drawn_from_the_tables_as_they_are_recorded(monkeypatch):
-    contents = {path.name: path.read_bytes() for path in (RESULTS / "chapter_4-demo").glob("*.csv")}
-    ((name, content),) = recorded._picture("chapter_4", contents).items()
-    assert (name, content[:5]) == ("settling.svg", b"<?xml")
+def test_the_picture_of_a_chapter_is_drawn_of_all_slices_as_they_are_recorded(tmp_path, monkeypatch):
+    shutil.copytree(RESULTS / "chapter_4-demo", tmp_path / "chapter_4-demo")
+    path = tmp_path / "chapter_4-demo" / "settling.svg"
+    path.unlink()
+    recorded._draw("chapter_4", path.parent)
+    assert path.read_text().lstrip().startswith("<?xml")
 
 
 @pytest.mark.parametrize(
@@ -300,6 +319,69 @@ def test_settings_that_were_not_recorded_are_named(measured, command, tmp_path):
         recorded.load("chapter_5", other, tmp_path)
 
 
+# Slices
+
+
+def test_what_is_kept_is_not_measured_again_unless_it_is_asked_for(measured, command):
+    command("chapter_5 smoke --seed 1")
+    command("chapter_5 smoke")
+    assert measured == ONE_BY_ONE[::-1]
+    command("chapter_5 smoke --again")
+    assert measured == [*ONE_BY_ONE[::-1], *ONE_BY_ONE]
+
+
+def test_a_seed_that_is_none_of_the_scales_is_recorded_and_read_where_it_is_asked_for(
+    measured, command, tmp_path
+):
+    command("chapter_5 smoke")
+    command("chapter_5 smoke --seed 7")
+    assert recorded.load("chapter_5", settings.SMOKE, tmp_path).seeds == (0, 1)
+    seven = recorded.load("chapter_5", settings.scale("smoke", seeds=[7]), tmp_path)
+    assert seven.tables["rule"]["number"].tolist() == [7.25]
+
+
+def test_slices_of_other_settings_are_not_mixed(measured, command, tmp_path, monkeypatch):
+    command("chapter_5 smoke --seed 0")
+    monkeypatch.setattr(settings, "scale", lambda name, **given: replace(settings.SMOKE, cases=7))
+    command("chapter_5 smoke --seed 1")
+    assert recorded.load("chapter_5", settings.SMOKE, tmp_path).seeds == (0,)
+    assert recorded.load("chapter_5", replace(settings.SMOKE, cases=7), tmp_path).seeds == (1,)
+
+
+def test_rules_that_any_slice_was_recorded_under_are_kept(measured, command, tmp_path, monkeypatch):
+    command("chapter_5 smoke --seed 0")
+    once = recorded.load("chapter_5", settings.SMOKE, tmp_path).tables["rules"]
+    claims = findings.chapters()["chapter_5"]
+    table = claims.rule_table()
+    table.loc[0, "fingerprint"] = "another"
+    monkeypatch.setattr(claims, "rule_table", lambda: table)
+    command("chapter_5 smoke --seed 1")
+    both = recorded.load("chapter_5", settings.SMOKE, tmp_path).tables["rules"]
+    assert len(both) == len(once) + 1
+    assert set(both.loc[both["finding"] == table.loc[0, "finding"], "fingerprint"]) == {
+        "another",
+        once.loc[0, "fingerprint"],
+    }
+
+
+def test_a_slice_says_what_a_sceptic_asks(measured, command, tmp_path):
+    command("chapter_5 smoke --seed 0")
+    (about,) = recorded.load("chapter_5", settings.SMOKE, tmp_path).slices
+    asked = ("commit", "clean", "corpora", "tokens_read", "seconds", "seconds_of_training", "precision")
+    assert {*asked, "threads", "processor", "accelerator", "blas", "numpy", "date"} <= about.keys()
+    assert about["commit"] is None or re.fullmatch("[0-9a-f]{40}", about["commit"])
+    ((file, digest),) = about["corpora"]["wikipedia-sample"].items()
+    assert file.endswith(".bz2")
+    assert len(digest) == 64
+
+
+def test_more_than_two_seeds_are_no_slice():
+    with pytest.raises(ValueError, match=r"a slice of chapter_5 is of one seed, got \(0, 1\)"):
+        recorded.record("chapter_5", settings.SMOKE)
+    with pytest.raises(ValueError, match=r"a slice of chapter_4 is of one seed, or two, got \(0, 1, 2\)"):
+        recorded.record("chapter_4", replace(chapter_4.SMOKE, seeds=(0, 1, 2)))
+
+
 # What a page takes
 
 
@@ -315,14 +397,15 @@ def test_a_page_takes_what_is_run_or_what_was_kept_and_what_was_measured_once(me
     assert kept.keys() == {"rule", "rules", *chapter_5.OF_TEXT} | gold
     assert run.keys() == kept.keys() - {"rules"} | set(chapter_5.LEFT_OUT)
     for tables in (kept, run):
-        assert tables["gold_strata"]["articles"].tolist() == [150]
-        assert tables["strata"]["articles"].tolist() == [settings.SMOKE.articles]
+        assert tables["gold_strata"]["articles"].tolist() == [150] * 3
+        assert tables["strata"]["articles"].tolist() == [settings.SMOKE.articles] * 2
 
 
 def test_it_is_said_how_gold_trees_were_measured(measured, command, tmp_path):
     command("chapter_5 demo --corpus ewt --articles 150")
     said = page.measured_as(chapter_5.measured_once(tmp_path)["gold_ran"])
-    about = json.loads((tmp_path / "chapter_5-demo-ewt-150-articles" / "about.json").read_text())
+    home = tmp_path / "chapter_5-demo-ewt-150-articles"
+    about = json.loads((home / "seed-2" / "about.json").read_text())
     assert "Models of wikitext-2, its first 150 articles, 3 epochs, seeds 0, 1, 2" in said.text
     assert f"measured on 15,000 tokens of ewt, {about['date'][:10]}" in said.text
     assert said.command == "python -m lmthesis.recorded chapter_5 demo --corpus ewt --articles 150"

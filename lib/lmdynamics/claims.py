@@ -428,12 +428,12 @@ class Claims(dict[str, Claim]):
         date = self._dates.get((claim.name, claim.rule))
         about = f"Rule {claim.rule[:7]}" + (f" of {date}" if date else ", not dated yet")
         if "rules" in tables:
-            then = dict(zip(tables["rules"]["finding"], tables["rules"]["fingerprint"], strict=True))
-            if claim.name not in then:
+            then = tables["rules"].loc[tables["rules"]["finding"] == claim.name, "fingerprint"].unique()
+            if not len(then):
                 about += ", made after this was recorded"
-            elif then[claim.name] != claim.rule:
-                before = self._dates.get((claim.name, then[claim.name]))
-                about += f", changed after this was recorded under rule {then[claim.name][:7]}"
+            for rule in (each for each in then if each != claim.rule):
+                before = self._dates.get((claim.name, rule))
+                about += f", changed after this was recorded under rule {rule[:7]}"
                 about += f" of {before}" if before else ""
         return f"{about}."
 

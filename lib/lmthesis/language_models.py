@@ -114,7 +114,6 @@ def properties(scale: Settings, paper: Settings, text: PreparedText) -> dict[str
         "first learning rate": _of(both, lambda each: f"{each.learning_rate:g}"),
         "largest gradient norm": _of(both, lambda each: f"{each.clip:g}"),
         "epochs": _of(both, lambda each: f"{each.epochs}"),
-        "seeds": (", ".join(map(str, scale.seeds)), "two models"),
         "scale": (scale.name, paper.name),
     }
 

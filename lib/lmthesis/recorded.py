@@ -1,13 +1,15 @@
-"""Results that were measured once and are kept: small tables beside what they were measured with.
+"""Results that were measured once and are kept, in slices: small tables beside what they were measured with.
 
-A recorded study is a folder of one CSV file per table and `about.json`: settings, versions, machine, date,
-and the seconds of the call that wrote it, in which jobs done before cost nothing, and the SHA-256 of each
-file, its own among them, which is checked when it is read. Its table `rules` holds the rules of verdict as
-they were then. The folder is replaced as a whole. It is named `<chapter>-<scale>`; where the scale was
-given another text to read, its name follows, such as in `chapter_5-demo-ewt-150-articles` (of a path its
-last part and a hash), and tables that do not depend on the text are left out. It is written only by the
-code that measured it: `python -m lmthesis.recorded chapter_4 desktop` trains and measures what is missing
-and writes to `data/results`.
+A slice is one seed of a chapter at a scale, or what compares two seeds: a folder of one CSV file per table
+and `about.json`: settings, corpora, commit, versions, machine, date, the seconds of the call that wrote it,
+in which jobs done before cost nothing, and the SHA-256 of each file, its own among them, which is checked
+when it is read. Its table `rules` holds the rules of verdict as they were then. The folder is replaced as a
+whole. It is named `<chapter>-<scale>/seed-<n>`, or `seeds-<m>-<n>` for two; where the scale was given
+another text to read, its name follows that of the scale, such as in `chapter_5-demo-ewt-150-articles` (of a
+path its last part and a hash), and tables that do not depend on the text are left out. A study is the
+concatenation of its slices. They are written only by the code that measured them:
+`python -m lmthesis.recorded chapter_4 desktop --seed 0` trains and measures what is missing and writes to
+`data/results`.
 """
 
 import argparse
@@ -19,20 +21,23 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from lmdynamics import plots
 from lmdynamics.ground import paths, storage
 from lmdynamics.ground.provenance import code_fingerprint, provenance
-from lmthesis.scales import Settings
+from lmdynamics.models import runs
+from lmdynamics.text import corpora
+from lmthesis.scales import NAMES, Settings
 
 Tables = dict[str, pd.DataFrame]
 Study = Callable[[Any], Tables]
@@ -41,6 +46,12 @@ Study = Callable[[Any], Tables]
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 """Where the book keeps recorded results."""
 ABOUT = "about.json"
+RULES = "rules"
+"""Table of the rules of verdict as they were when a slice was recorded."""
+ALL = "all"
+"""In place of a chapter's name: every chapter."""
+NICENESS = 10
+"""What a recording yields to others."""
 SOURCES = ("run", "recorded")
 """Where a page's tables come from: computed now (what was done before is not done again), or kept."""
 
@@ -51,11 +62,16 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Recorded:
-    """A study as it was once measured."""
+    """A study as it was once measured, slice by slice."""
 
     tables: Tables
-    about: dict[str, Any]
-    """Settings, versions, machine, date (UTC) and seconds."""
+    slices: tuple[dict[str, Any], ...]
+    """Of each slice: settings, versions, machine, date (UTC) and seconds."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of all slices."""
+        return tuple(sorted({seed for about in self.slices for seed in about["settings"]["seeds"]}))
 
 
 def chapters() -> tuple[str, ...]:
@@ -109,11 +125,11 @@ def ran_table(scale: Settings, tokens: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row: `scale, tokens_read, seeds, date`.
+        One row per seed: `scale, tokens_read, seed, date`.
     """
-    seeds = ", ".join(map(str, scale.seeds))
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return pd.DataFrame([{"scale": scale.name, "tokens_read": tokens, "seeds": seeds, "date": today}])
+    rows = [(scale.name, tokens, seed, today) for seed in scale.seeds]
+    return pd.DataFrame(rows, columns=["scale", "tokens_read", "seed", "date"])
 
 
 @dataclass(frozen=True)
@@ -124,11 +140,12 @@ class Top:
     source: str
 
     def _repr_html_(self) -> str:
-        (row,) = self.ran.to_dict("records")
         how = {"run": "Run for this page", "recorded": "Recorded results"}[self.source]
+        (scale,), (tokens,) = self.ran["scale"].unique(), self.ran["tokens_read"].unique()
+        dates = " to ".join(sorted({str(self.ran["date"].min()), str(self.ran["date"].max())}))
         said = (
-            f"<strong>{how}.</strong> Scale <em>{escape(str(row['scale']))}</em>: each language model read "
-            f"{row['tokens_read']:,} tokens; seeds {escape(str(row['seeds']))}; {escape(str(row['date']))}."
+            f"<strong>{how}.</strong> Scale <em>{escape(str(scale))}</em>: each language model read "
+            f"{tokens:,} tokens; seeds {escape(', '.join(map(str, self.ran['seed'])))}; {escape(dates)}."
         )
         return f'<div class="ran {self.source}"><p>{said}</p></div>'
 
@@ -141,14 +158,14 @@ def record(
     corpus: str | None = None,
     articles: int | None = None,
 ) -> Path:
-    """Measure a chapter and keep its tables.
+    """Measure one slice of a chapter and keep its tables.
 
     Parameters
     ----------
     chapter
         One of `chapters()`.
     scale
-        Its settings.
+        Its settings, with one seed; or with two, for what compares them.
     folder
         Where recorded results are kept.
     corpus, articles
@@ -158,68 +175,137 @@ def record(
     Returns
     -------
     pathlib.Path
-        The folder of this chapter, scale and text. What stood there is replaced.
+        The folder of the slice. What stood there is replaced.
 
     Raises
     ------
+    ValueError
+        If there are more seeds, or two for a chapter that compares none.
     lmdynamics.ground.storage.StorageError
         If it cannot be written. What stood there is kept.
     """
     module = _module(chapter, "study")
-    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
+    measure = _measure(module, scale.seeds)
+    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles) / _slice(scale.seeds)
     storage.require_place(home)  # before hours of work
-    begun, code = time.monotonic(), code_fingerprint(module.study)
+    begun, code = time.monotonic(), code_fingerprint(measure)
     rules = _module(chapter, "claims").CLAIMS.rule_table()  # before what they judge is known
-    tables: Mapping[str, pd.DataFrame] = module.study(scale)
+    checkout = _checkout()
+    tables: Mapping[str, pd.DataFrame] = measure(scale)
     of_text = getattr(module, "OF_TEXT", ()) if corpus or articles else ()
+    trained = module.trainings(scale)
     about = {
         "chapter": chapter,
-        "command": _command(chapter, scale.name, corpus=corpus, articles=articles),
+        "command": _command(chapter, scale.name, corpus=corpus, articles=articles, seed=max(scale.seeds)),
         "settings": asdict(scale),
         "completed_by": f"{chapter}-{scale.name}" if of_text else None,  # where the other tables stand
-        "code": code,
+        "corpora": {name: corpora.digests(name) for name in module.corpora_read(scale)},
+        "tokens_read": sum(settings.training.epochs * len(parts.train.inputs) for settings, parts in trained),
+        "seconds_of_training": round(sum(runs.seconds(*each) for each in trained)),
         "seconds": round(time.monotonic() - begun),
+        "precision": "float32",
+        "threads": 1,  # of each job
+        "code": code,
+        **checkout,
         **provenance(),
     }
-    kept = [name for name in of_text or tables if name not in module.LEFT_OUT]
+    kept = [name for name in of_text or tables if name in tables and name not in module.LEFT_OUT]
     contents = {
         f"{name}.csv": table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-        for name, table in {**{name: tables[name] for name in kept}, "rules": rules}.items()
+        for name, table in {**{name: tables[name] for name in kept}, RULES: rules}.items()
     }
-    contents |= _picture(chapter, contents)
     storage.write_folder(home, {**contents, ABOUT: _sealed(about, contents)})
+    _draw(chapter, home.parent)
     return home
 
 
+def is_recorded(
+    chapter: str,
+    scale: Settings,
+    folder: Path = RESULTS,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+) -> bool:
+    """Tell whether a slice of exactly these settings is kept; arguments as of `record`."""
+    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles) / _slice(scale.seeds)
+    return (home / ABOUT).exists() and bool(_about(home)["settings"] == _plain(asdict(scale)))
+
+
+def is_current(
+    chapter: str,
+    scale: Settings,
+    folder: Path = RESULTS,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+) -> bool:
+    """Tell whether a slice that is kept was measured by the code of now; arguments as of `record`."""
+    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles) / _slice(scale.seeds)
+    return bool(_about(home)["code"] == code_fingerprint(_measure(_module(chapter, "study"), scale.seeds)))
+
+
+def seeds(
+    chapter: str,
+    scale: Settings,
+    folder: Path = RESULTS,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+) -> tuple[int, ...]:
+    """Return which seeds of these settings are recorded, be they in them or not; arguments as of `record`."""
+    home = _home(folder, chapter, scale.name, corpus=corpus, articles=articles)
+    settings = _plain({**asdict(scale), "seeds": None})
+    abouts = [_about(each)["settings"] for each in _slices(home)]
+    return tuple(
+        each["seeds"][0] for each in abouts if {**each, "seeds": None} == settings and len(each["seeds"]) == 1
+    )
+
+
+def abouts(
+    chapter: str,
+    scale_name: str,
+    folder: Path = RESULTS,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return what is said of each slice that is recorded under these names; arguments as of `record`."""
+    return list(map(_about, _slices(_home(folder, chapter, scale_name, corpus=corpus, articles=articles))))
+
+
 def load(chapter: str, scale: Settings, folder: Path = RESULTS) -> Recorded:
-    """Read a recorded study of exactly these settings.
+    """Read the slices of a recorded study of exactly these settings: those of its seeds that are kept.
 
     Where another text was recorded, tables that do not depend on it are those of the scale's own text.
 
     Raises
     ------
     FileNotFoundError
-        If it was not recorded; names what was recorded, and where the scale's own settings are asked for, the
-        command that records them.
+        If no slice was recorded; names what was recorded, and where the scale's own settings are asked for,
+        the command that records them.
     RecordError
         If a file of it is damaged.
     """
     _require_folder(folder)
-    settings = json.loads(json.dumps(asdict(scale)))
-    abouts = {path.parent: _about(path.parent) for path in sorted(folder.glob(f"{chapter}-*/{ABOUT}"))}
-    for home, about in abouts.items():
-        if about["settings"] == settings:
-            other = about.get("completed_by")
-            if other and not (folder / other / ABOUT).exists():
-                command = _command(chapter, scale.name)
-                raise FileNotFoundError(f"{home} needs {other} for its other tables, got none; {command}")
-            return Recorded((_tables(folder / other) if other else {}) | _tables(home), about)
-    names = ", ".join(home.name for home in abouts) or "none"
-    own = abouts.get(_home(folder, chapter, scale.name))
-    if own is None:
+    settings = _plain(asdict(scale))
+    abouts = {home: _about(home) for place in sorted(folder.glob(f"{chapter}-*")) for home in _slices(place)}
+    chosen = [
+        home
+        for home, about in abouts.items()
+        if {**about["settings"], "seeds": None} == {**settings, "seeds": None}
+        and set(about["settings"]["seeds"]) <= set(scale.seeds)
+    ]
+    if chosen:
+        study = _together(chosen)
+        return Recorded(_other_tables(study, folder) | study.tables, study.slices)
+    names = ", ".join(sorted({home.relative_to(folder).parts[0] for home in abouts})) or "none"
+    own = [abouts[home] for home in _slices(_home(folder, chapter, scale.name))]
+    if not own:
         what, remedy = f"scale {scale.name}", f", or record it: {_command(chapter, scale.name)}"
     else:
-        changed = [name for name, value in settings.items() if value != own["settings"].get(name)]
+        differs = {name for name, value in settings.items() if value != own[0]["settings"].get(name)}
+        changed = [name for name in settings if name in differs - {"seeds"}] or ["seeds"]
         what, remedy = f"{scale.name} with other {', '.join(changed)}", ""
     raise FileNotFoundError(
         f"{chapter} was not recorded at {what} (there are: {names}); set source to run{remedy}"
@@ -234,7 +320,7 @@ def read(
     articles: int | None = None,
     folder: Path = RESULTS,
 ) -> Recorded:
-    """Read a recorded study of these names, whatever its other settings are; arguments as of `record`.
+    """Read a recorded study of these names, with the settings of its latest slice; arguments as of `record`.
 
     Raises
     ------
@@ -245,10 +331,89 @@ def read(
     """
     _require_folder(folder)
     home = _home(folder, chapter, scale_name, corpus=corpus, articles=articles)
-    if not (home / ABOUT).exists():
+    if not (slices := _slices(home)):
         command = _command(chapter, scale_name, corpus=corpus, articles=articles)
         raise FileNotFoundError(f"{home} holds no recorded study; record it: {command}")
-    return Recorded(_tables(home), _about(home))
+    settings = {home: {**_about(home)["settings"], "seeds": None} for home in slices}
+    latest = max(slices, key=lambda home: _about(home)["date"])
+    return _together([home for home in slices if settings[home] == settings[latest]])
+
+
+def _other_tables(study: Recorded, folder: Path) -> Tables:
+    """Tables of a study that do not depend on its text, where it is not that of its scale."""
+    about = study.slices[0]
+    if (other := about.get("completed_by")) is None:
+        return {}
+    beside = [
+        home for home in _slices(folder / other) if {*_about(home)["settings"]["seeds"]} <= {*study.seeds}
+    ]
+    if not beside:
+        command = _command(about["chapter"], about["settings"]["name"])
+        raise FileNotFoundError(
+            f"{about['chapter']} on another text needs {folder / other} for its other tables, got none of "
+            f"its seeds; record it: {command}"
+        )
+    return _together(beside).tables
+
+
+def _together(slices: Sequence[Path]) -> Recorded:
+    """Return slices as one study."""
+    return Recorded(_concatenation(map(_tables, slices)), tuple(map(_about, slices)))
+
+
+def _concatenation(parts: Iterable[Tables]) -> Tables:
+    """Return the tables of slices as one: rows of seeds after one another, other tables once."""
+    every = list(parts)
+    tables: Tables = {}
+    for name in dict.fromkeys(name for part in every for name in part):
+        several = [part[name] for part in every if name in part]
+        if name == RULES:
+            tables[name] = pd.concat(several).drop_duplicates(ignore_index=True)
+        elif "seed" in several[0]:
+            filled = [table for table in several if len(table)] or several[:1]
+            tables[name] = pd.concat(filled, ignore_index=True)
+        else:
+            tables[name] = several[0]
+    return tables
+
+
+def _slices(home: Path) -> list[Path]:
+    """Folders of slices in that of a chapter and scale: of single seeds first, in their order."""
+    places = [path.parent for path in home.glob(f"seed*/{ABOUT}")]
+    return sorted(places, key=lambda path: (path.name.count("-"), [*map(int, path.name.split("-")[1:])]))
+
+
+def _slice(seeds: Sequence[int]) -> str:
+    """The name of the folder of a slice."""
+    return "-".join(["seed" if len(seeds) == 1 else "seeds", *map(str, seeds)])
+
+
+def _measure(module: Any, seeds: Sequence[int]) -> Study:
+    """What measures a slice."""
+    if len(seeds) == 1:
+        return cast(Study, module.study)
+    if len(seeds) == 2 and hasattr(module, "of_pairs"):
+        return cast(Study, module.of_pairs)
+    some = "one seed, or two" if hasattr(module, "of_pairs") else "one seed"
+    raise ValueError(f"a slice of {module.__name__.split('.')[-2]} is of {some}, got {tuple(seeds)}")
+
+
+def _checkout() -> dict[str, Any]:
+    """The commit of the code, and whether it is all that ran."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit or None, "clean": bool(commit) and not git("status", "--porcelain", "--", ".")}
+
+
+def _plain(settings: Any) -> Any:
+    """Settings as they stand in a file."""
+    return json.loads(json.dumps(settings))
 
 
 def _require_folder(folder: Path) -> None:
@@ -278,15 +443,16 @@ def _tables_of(contents: Mapping[str, bytes]) -> Tables:
     }
 
 
-def _picture(chapter: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the file of the chapter's picture, drawn from its tables as they are recorded, if it has one."""
+def _draw(chapter: str, home: Path) -> None:
+    """Draw the chapter's picture, if it has one, from all that is recorded of a scale."""
     picture = getattr(_module(chapter, "figures"), "PICTURE", None)
     if picture is None:
-        return {}
+        return
     plots.use_style()
     drawn = io.BytesIO()
-    picture(_tables_of(contents)).savefig(drawn, format="svg", metadata={"Date": None})
-    return {f"{picture.__name__}.svg": drawn.getvalue()}
+    tables = _concatenation(map(_tables, _slices(home)))
+    picture(tables).savefig(drawn, format="svg", metadata={"Date": None})
+    storage.write(home / f"{picture.__name__}.svg", drawn.getvalue())
 
 
 def _sealed(about: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
@@ -350,29 +516,55 @@ def _module(chapter: str, name: str) -> Any:
     return importlib.import_module(f"lmthesis.{chapter}.{name}")
 
 
-def _command(chapter: str, scale_name: str, *, corpus: str | None = None, articles: int | None = None) -> str:
+def _command(
+    chapter: str,
+    scale_name: str,
+    *,
+    corpus: str | None = None,
+    articles: int | None = None,
+    seed: int | None = None,
+) -> str:
     """What records a chapter, as one types it."""
     options = [f"--corpus {shlex.quote(corpus)}"] if corpus else []
     options += [f"--articles {articles}"] if articles is not None else []
+    options += [f"--seed {seed}"] if seed is not None else []
     return " ".join(["python -m lmthesis.recorded", chapter, scale_name, *options])
 
 
 def main() -> None:
-    """Record one chapter at one scale, from the command line."""
-    parser = argparse.ArgumentParser(description="Measure a chapter and keep its tables.")
-    parser.add_argument("chapter", choices=chapters())
-    parser.add_argument("scale", help="smoke, demo, desktop or thesis")
+    """Record slices, from the command line."""
+    parser = argparse.ArgumentParser(
+        description="Measure chapters at a scale and keep their tables, a seed at a time. What is kept "
+        "already is not measured again; what is killed goes on where it was."
+    )
+    parser.add_argument("chapter", choices=(*chapters(), ALL))
+    parser.add_argument("scale", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--seed", type=int, help="record it alone; default: all seeds of the scale")
     parser.add_argument("--corpus", help="to read in place of the scale's own")
     parser.add_argument("--articles", type=int, help="to read of it, from its beginning")
     parser.add_argument("--folder", type=paths.path, default=RESULTS, help="default: data/results")
+    parser.add_argument("--plan", action="store_true", help="say what is to be done, and do nothing")
+    parser.add_argument("--again", action="store_true", help="also what is kept already")
     call = parser.parse_args()
-    chosen = _module(call.chapter, "settings").scale
+    given = {"corpus": call.corpus, "articles": call.articles}
     try:
-        scale = chosen(call.scale, corpus=call.corpus, articles=call.articles)
+        scales = {
+            name: _module(name, "settings").scale(call.scale, **given)
+            for name in (chapters() if call.chapter == ALL else (call.chapter,))
+        }
+        if call.seed is not None:
+            scales = {name: replace(scale, seeds=(call.seed,)) for name, scale in scales.items()}
     except ValueError as error:
         parser.error(str(error))
-    home = record(call.chapter, scale, call.folder, corpus=call.corpus, articles=call.articles)
-    print(f"recorded in {home}")
+    from lmthesis import recording  # which imports this module
+
+    work = recording.Recording(scales, call.folder, corpus=call.corpus, articles=call.articles)
+    if call.plan:
+        print(work.plan(again=call.again))
+        return
+    os.nice(NICENESS)
+    for home in work.record(again=call.again):
+        print(f"recorded in {home}", flush=True)
 
 
 if __name__ == "__main__":

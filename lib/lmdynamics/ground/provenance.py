@@ -215,7 +215,9 @@ def provenance() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: number for name in _VERSIONS if (number := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "processor": _processor(),
         "accelerator": _accelerator(),
+        "blas": _blas(),
     }
 
 
@@ -693,6 +695,26 @@ def _accelerator() -> str:
     import torch  # takes seconds, and the fingerprints above do not need it
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+def _processor() -> str:
+    """Return the name of the processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or "unknown"
+
+
+def _blas() -> str:
+    """Return the libraries that multiply matrices."""
+    import numpy as np
+    import torch
+
+    of_numpy = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    of_torch = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    names = [f"NumPy: {of_numpy['name']} {of_numpy['version']}"]
+    return ", ".join([*names, f"PyTorch: {of_torch[1] if of_torch else 'unknown'}"])
 
 
 track(__name__.split(".")[0])

@@ -286,7 +286,7 @@ class _Snapshots:
 
     def __init__(self, run: Run, model: RecurrentModel, settings: RunSettings, parts: Parts) -> None:
         self._run, self._model = run, model
-        self._wanted = _snapshot_steps(settings, parts)
+        self._wanted = snapshot_steps(settings, parts)
         self._digests: dict[int, str] = {}
 
     def after_step(self, steps: int) -> None:
@@ -302,7 +302,7 @@ class _Snapshots:
             storage.write(self._run.folder / "snapshots.json", _json(self._digests))
 
 
-def _snapshot_steps(settings: RunSettings, parts: Parts) -> tuple[int, ...]:
+def snapshot_steps(settings: RunSettings, parts: Parts) -> tuple[int, ...]:
     """Return after which steps snapshots are kept: the powers of two within the first epoch."""
     if not settings.snapshots or not settings.training.epochs:
         return ()
@@ -311,8 +311,25 @@ def _snapshot_steps(settings: RunSettings, parts: Parts) -> tuple[int, ...]:
 
 
 def _lacks_snapshots(run: Run, settings: RunSettings, parts: Parts) -> bool:
-    wanted, there = _snapshot_steps(settings, parts), run._snapshots
+    wanted, there = snapshot_steps(settings, parts), run._snapshots
     return any(step not in there or not run.snapshot_path(step).exists() for step in wanted)
+
+
+def name(settings: RunSettings, parts: Parts) -> str:
+    """Return the name of the folder of a run, the hash of what defines it."""
+    return _hash(_definition(settings, parts))
+
+
+def kept(settings: RunSettings, parts: Parts, *, folder: Path | None = None) -> Run | None:
+    """Return what there is of a run, None if nothing; nothing is trained."""
+    home = (folder or cache_directory() / "runs") / name(settings, parts)
+    return Run(home) if (home / "settings.json").exists() else None
+
+
+def seconds(settings: RunSettings, parts: Parts, *, folder: Path | None = None) -> float:
+    """Return how long training took, as far as the run is kept and no longer than asked for."""
+    run = kept(settings, parts, folder=folder)
+    return sum(each.seconds for each in run.epochs if each.epoch <= settings.training.epochs) if run else 0.0
 
 
 def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, device: str) -> None:

@@ -198,6 +198,13 @@ def at_hand(
     return all(map(downloads.at_hand, reader.files)) or _table(reader, fingerprint).exists()
 
 
+def digests(name_or_path: str | Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a corpus is read from, by its name."""
+    reader = _reader(name_or_path)[1]
+    known = {name: downloads.SOURCES[name].sha256 for name in reader.files}
+    return known | {path.name: digest for path, digest in reader.digests.items()}
+
+
 def write(corpus: Corpus, path: Path) -> None:
     """Write a corpus as a Parquet table with one row per token; the file appears whole or not at all."""
     columns = {"word": Column(corpus.words, corpus.tokens), **corpus.tags}

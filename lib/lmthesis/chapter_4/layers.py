@@ -67,8 +67,13 @@ def similarity_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) ->
         moments.
     """
     of_models = grid.table(within_model, [(run, models.epochs, ids) for run in models.runs])
-    of_pairs = _between(models, range(models.epochs + 1), ids)
+    of_pairs = pair_table(models, ids)
     return pd.concat([of_models, of_pairs], ignore_index=True) if len(of_pairs) else of_models
+
+
+def pair_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
+    """Return the rows of `similarity_table` that compare models of two seeds."""
+    return _between(models, range(models.epochs + 1), ids)
 
 
 def ceiling_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:

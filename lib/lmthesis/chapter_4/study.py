@@ -5,8 +5,10 @@ import pandas as pd
 from jaxtyping import Int
 
 from lmdynamics import plots
-from lmdynamics.models.runs import Run
+from lmdynamics.models.runs import Run, RunSettings
 from lmdynamics.observe import activations
+from lmdynamics.text import corpora, tasks
+from lmdynamics.text.streams import Parts
 from lmdynamics.text.vocabulary import PreparedText
 from lmthesis import language_models
 from lmthesis.chapter_4 import layers, probing, taggers, trajectories
@@ -43,6 +45,27 @@ def study(scale: Settings) -> Tables:
         "properties": property_table(scale, text),
     }
     return {**tables, "costs": cost_table(trained, tables)}
+
+
+def of_pairs(scale: Settings) -> Tables:
+    """Return what compares models of two seeds: rows of the tables `similarities`, `ceiling` and `costs`."""
+    models = language_models.trained(scale)
+    tables = {
+        "similarities": layers.pair_table(models, compared(scale, models.text)),
+        "ceiling": layers.ceiling_table(models, compared(scale, taggers.shared_text(scale, models.text))),
+    }
+    return {**tables, "costs": _pair_costs(tables["similarities"])}
+
+
+def trainings(scale: Settings) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is called with for a scale."""
+    text = language_models.prepared(scale)
+    return [*language_models.jobs(scale, text), *taggers.jobs(scale, text)]
+
+
+def corpora_read(scale: Settings) -> tuple[str, ...]:
+    """Names of the corpora that a scale reads."""
+    return (scale.corpus, *filter(corpora.at_hand, tasks.CORPORA))
 
 
 def of_language_models(scale: Settings) -> Tables:
@@ -99,7 +122,7 @@ def property_table(scale: Settings, text: PreparedText) -> pd.DataFrame:
 
 
 def cost_table(trained: Taggers, tables: Tables) -> pd.DataFrame:
-    """Return what the chapter's work took, in seconds of one processor over all seeds.
+    """Return what the chapter's work took, in seconds of one processor.
 
     Parameters
     ----------
@@ -111,29 +134,53 @@ def cost_table(trained: Taggers, tables: Tables) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each kind of `work`: `seconds` and its `share` of all.
+        A row for each seed and kind of `work`: `seed`, `work`, `seconds`. What compares two seeds is counted
+        with the later one.
     """
     similarities, beside = tables["similarities"], tables["trajectories"]
-    of_pairs = similarities["comparison"] == layers.OTHER_SEED  # each is there in both directions
-    once_a_pair = similarities[of_pairs & (similarities["seed"] < similarities["other_seed"])]
-    models, both = trained.models, (similarities, beside)
-    svcca, *others = trajectories.MEASURES
-    seconds = {
-        "training language models": sum(_seconds(run, models.epochs) for run in models.runs),
-        "training taggers": sum(_seconds(run, trained.epochs[key.task]) for key, run in trained.runs.items()),
-        "observing language models among themselves": _once(
-            similarities[~of_pairs], "observing_seconds", "seed"
+    models, runs = trained.models, trained.runs
+    within = similarities[similarities["comparison"] != layers.OTHER_SEED]
+    parts = [_pair_costs(similarities)]
+    for seed in models.seeds:
+        own, of_taggers, probes = (
+            table[table["seed"] == seed] for table in (within, beside, tables["probes"])
         )
-        + _once(once_a_pair, "observing_seconds", "seed", "other_seed"),
-        "observing them beside taggers": _once(beside, "observing_seconds", "corpus", "tokens", "seed"),
-        f"measuring: {plots.MEASURES[svcca]}": sum(each["svcca_seconds"].sum() for each in both),
+        seconds = {
+            "training language models": _seconds(models.of_seed(seed), models.epochs),
+            "training taggers": sum(
+                _seconds(run, trained.epochs[key.task]) for key, run in runs.items() if key.seed == seed
+            ),
+            "observing language models among themselves": _once(own, "observing_seconds", "seed"),
+            "observing them beside taggers": _once(of_taggers, "observing_seconds", "corpus", "tokens"),
+            **_measuring(own, of_taggers),
+            "diagnostic classifiers": _once(probes, "seconds", "corpus"),
+        }
+        parts.append(pd.DataFrame({"seed": seed, "work": list(seconds), "seconds": list(seconds.values())}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _pair_costs(similarities: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `cost_table` of what compares two seeds, each pair once: its rows have both directions."""
+    pairs = similarities[similarities["comparison"] == layers.OTHER_SEED]
+    parts = []
+    for (_, seed), rows in pairs[pairs["seed"] < pairs["other_seed"]].groupby(["seed", "other_seed"]):
+        observing = {"observing language models among themselves": rows["observing_seconds"].iloc[0]}
+        seconds = observing | _measuring(
+            pairs[pairs[["seed", "other_seed"]].isin({*rows["seed"], seed}).all(axis=1)]
+        )
+        parts.append(pd.DataFrame({"seed": seed, "work": list(seconds), "seconds": list(seconds.values())}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["seed", "work", "seconds"])
+
+
+def _measuring(*tables: pd.DataFrame) -> dict[str, float]:
+    """Seconds of reading the measures: the first, and all others."""
+    svcca, *others = trajectories.MEASURES
+    return {
+        f"measuring: {plots.MEASURES[svcca]}": sum(each["svcca_seconds"].sum() for each in tables),
         f"measuring: {'; '.join(plots.MEASURES[name] for name in others)}": sum(
-            (each["seconds"] - each["svcca_seconds"]).sum() for each in both
+            (each["seconds"] - each["svcca_seconds"]).sum() for each in tables
         ),
-        "diagnostic classifiers": _once(tables["probes"], "seconds", "corpus", "seed"),
     }
-    table = pd.DataFrame({"work": list(seconds), "seconds": list(seconds.values())})
-    return table.assign(share=table["seconds"] / table["seconds"].sum())
 
 
 def _once(table: pd.DataFrame, column: str, *by: str) -> float:

@@ -84,14 +84,32 @@ def trained(scale: Settings, text: PreparedText) -> Taggers:
     """
     by_name = {task.name: task for task in tasks.load(text, scale.tasks)}
     epochs = {name: _epochs(scale.tasks, task) for name, task in by_name.items()}
-    keys = [Key(*key) for key in product(by_name, get_args(Tagger), get_args(Labels), scale.seeds)]
-    jobs = [
-        *language_models.jobs(scale, text),
-        *(_job(scale, by_name[key.task], key, epochs[key.task]) for key in keys),
-    ]
-    made = grid.results(runs.train, jobs)
+    keys = _keys(scale, by_name)
+    made = grid.results(runs.train, [*language_models.jobs(scale, text), *_jobs(scale, by_name)])
     models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.epochs)
     return Taggers(models, by_name, dict(zip(keys, made[len(scale.seeds) :], strict=True)), epochs)
+
+
+def jobs(scale: Settings, text: PreparedText) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is to be called with, once for each tagger."""
+    return _jobs(scale, {task.name: task for task in tasks.load(text, scale.tasks)})
+
+
+def shared_text(scale: Settings, text: PreparedText) -> PreparedText:
+    """Return the longest articles of the language models' own corpus, on which all can be compared."""
+    (topic,) = tasks.load(text, scale.tasks, ["topic"])
+    return topic.text
+
+
+def _keys(scale: Settings, by_name: dict[str, Task]) -> list[Key]:
+    return [Key(*key) for key in product(by_name, get_args(Tagger), get_args(Labels), scale.seeds)]
+
+
+def _jobs(scale: Settings, by_name: dict[str, Task]) -> list[tuple[RunSettings, Parts]]:
+    return [
+        _job(scale, by_name[key.task], key, _epochs(scale.tasks, by_name[key.task]))
+        for key in _keys(scale, by_name)
+    ]
 
 
 def _epochs(settings: TaskSettings, task: Task) -> int:

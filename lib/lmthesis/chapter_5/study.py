@@ -1,6 +1,5 @@
 """All tables of chapter 5."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,8 @@ import pandas as pd
 from lmdynamics.ground import grid
 from lmdynamics.models import runs
 from lmdynamics.models.recurrent import ModelSettings
+from lmdynamics.models.runs import RunSettings
+from lmdynamics.text.streams import Parts
 from lmdynamics.text.vocabulary import PreparedText
 from lmthesis import language_models, recorded
 from lmthesis.chapter_5 import english, languages, scaffolds
@@ -16,7 +17,7 @@ from lmthesis.chapter_5.english import ParsedText
 from lmthesis.chapter_5.scaffolds import Scaffolds
 from lmthesis.chapter_5.settings import THESIS, Settings
 from lmthesis.language_models import LanguageModels
-from lmthesis.recorded import Tables
+from lmthesis.recorded import Recorded, Tables
 
 LEFT_OUT = ("shown",)
 """Tables that are not recorded: they hold sentences by others."""
@@ -37,8 +38,7 @@ def study(scale: Settings) -> Tables:
     """
     text = language_models.prepared(scale)
     parsed = english.parsed_text(scale, text)  # what cannot be had is missed before anything is trained
-    wanted = [*language_models.jobs(scale, text), *scaffolds.jobs(scale)]
-    made = grid.results(runs.train, wanted)
+    made = grid.results(runs.train, _trainings(scale, text))
     models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.epochs)
     return {
         **english.tables(models, parsed.sentences),
@@ -49,6 +49,20 @@ def study(scale: Settings) -> Tables:
         "properties": property_table(scale, text, parsed),
         "ran": recorded.ran_table(scale, len(text.train.ids) * scale.epochs),
     }
+
+
+def trainings(scale: Settings) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is called with for a scale."""
+    return _trainings(scale, language_models.prepared(scale))
+
+
+def _trainings(scale: Settings, text: PreparedText) -> list[tuple[RunSettings, Parts]]:
+    return [*language_models.jobs(scale, text), *scaffolds.jobs(scale)]
+
+
+def corpora_read(scale: Settings) -> tuple[str, ...]:
+    """Names of the corpora that a scale reads."""
+    return (scale.corpus, *([scale.treebank] if scale.treebank else []))
 
 
 def measured_once(folder: Path) -> Tables:
@@ -73,22 +87,24 @@ def measured_once(folder: Path) -> Tables:
     gold = recorded.read("chapter_5", "demo", corpus="ewt", articles=150, folder=folder)
     return {
         **{f"gold_{name}": gold.tables[name] for name in english.TABLES},
-        "gold_ran": pd.DataFrame([_ran(gold.about)]),
+        "gold_ran": pd.DataFrame([_ran(gold)]),
     }
 
 
-def _ran(about: Mapping[str, Any]) -> dict[str, Any]:
+def _ran(gold: Recorded) -> dict[str, Any]:
     """How a recorded study of English was measured; no number of articles or tokens where it was all."""
+    about = gold.slices[0]
     settings = about["settings"]
     return {
         "text": settings["corpus"],
         "articles": settings["articles"],
         "epochs": settings["epochs"],
-        "seeds": ", ".join(map(str, settings["seeds"])),
+        "seeds": ", ".join(map(str, gold.seeds)),
         "tokens": settings["tokens"],
         "treebank": settings["treebank"],
-        "date": about["date"][:10],
-        **{name: about[name] for name in ("torch", "machine", "command")},
+        "date": max(each["date"] for each in gold.slices)[:10],
+        **{name: about[name] for name in ("torch", "machine")},
+        "command": about["command"].partition(" --seed")[0],
     }
 
 
@@ -118,7 +134,6 @@ def property_table(scale: Settings, text: PreparedText, parsed: ParsedText) -> p
         "their models": tuple(_shape(each.rule_model) for each in both),
         "step, epochs": tuple(f"{each.rule_learning_rate:g}, {each.rule_epochs}" for each in both),
         "batch": (f"{scale.rule_batch}", "–"),
-        "seeds": (", ".join(map(str, scale.seeds)), "–"),
         "scale": (scale.name, THESIS.name),
     }
     return pd.DataFrame(

@@ -198,3 +198,16 @@ def under_sparsities(rho: pd.DataFrame) -> pd.DataFrame:
         choices[how, measure.replace("_", " ")] = {"rho": own}
     names = [name for name in CLAIMS if name != "not_by_size"]  # which asks for no sparsity
     return CLAIMS.verdicts_under(choices, *names).rename_axis(columns=["correlation", "sparsity"])
+
+
+def excluded(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the table `excluded` with the vectors of zeros, counted over all seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per reason: `left out`, `number`.
+    """
+    zeros = tables["undefined"]["number"].sum()
+    row = pd.DataFrame([{"left out": "vectors of zeros, over all checkpoints and layers", "number": zeros}])
+    return pd.concat([tables["excluded"], row], ignore_index=True)

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from lmdynamics.text.streams import Examples
+from lmdynamics.models.runs import RunSettings
+from lmdynamics.text.streams import Examples, Parts
 from lmthesis import language_models
 from lmthesis.chapter_6 import loss_changes, words
 from lmthesis.chapter_6.settings import THESIS, Settings
@@ -34,11 +35,21 @@ def study(scale: Settings) -> Tables:
         **loss_changes.tables(sparse, scale, of_words["words"]),
         "frequent": words.frequent_table(of_words["words"]),
         "log": language_models.loss_table(sparse.models),
-        "excluded": words.excluded_table(sparse, of_words["undefined"], scale.matched),
+        "excluded": words.excluded_table(sparse, scale.matched),
         "vocabulary": _vocabulary(sparse),
         "properties": property_table(scale, sparse),
         "ran": ran_table(scale, len(text.train.ids) * scale.epochs),
     }
+
+
+def trainings(scale: Settings) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is called with for a scale."""
+    return words.jobs(scale, language_models.prepared(scale))
+
+
+def corpora_read(scale: Settings) -> tuple[str, ...]:
+    """Names of the corpora that a scale reads."""
+    return (scale.corpus,)
 
 
 def property_table(scale: Settings, sparse: SparseModels) -> pd.DataFrame:
@@ -52,7 +63,6 @@ def property_table(scale: Settings, sparse: SparseModels) -> pd.DataFrame:
     text = sparse.texts[MAIN]
     shared = language_models.properties(scale, THESIS, sparse.models.text)
     shared["vocabulary"] = (shared["vocabulary"][0], "19.5 thousand words")
-    shared["seeds"] = (shared["seeds"][0], "–")
     del shared["tokens to test on"]
     own = {
         "tokens measured": (f"{len(text.examples.inputs):,}, of the {scale.part} part", "–"),

@@ -91,6 +91,12 @@ def trained(scale: Settings, text: PreparedText) -> SparseModels:
     )
 
 
+def jobs(scale: Settings, text: PreparedText) -> list[tuple[RunSettings, Parts]]:
+    """What `runs.train` is to be called with, for language models and controls."""
+    controls = [job for _, of_kind in _control_jobs(scale, text) for job in of_kind]
+    return [*language_models.jobs(scale, text), *controls]
+
+
 def control_epochs(scale: Settings) -> int:
     """Passes of the control models over the training part."""
     return min(scale.control_epochs, scale.epochs)
@@ -459,7 +465,7 @@ def frequent_table(words: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(mean="mean", words="size").reset_index()
 
 
-def excluded_table(sparse: SparseModels, undefined: pd.DataFrame, matched: int) -> pd.DataFrame:
+def excluded_table(sparse: SparseModels, matched: int) -> pd.DataFrame:
     """What was left out of the correlations, and how often.
 
     Returns
@@ -479,7 +485,6 @@ def excluded_table(sparse: SparseModels, undefined: pd.DataFrame, matched: int) 
     rows["words of neither open nor closed class (in the comparison of classes)"] = (
         text.classes == CLASSES.index("other")
     ).sum()
-    rows["vectors of zeros, over all checkpoints and layers"] = undefined["number"].sum()
     if GROUPS[-1] not in text.groups:
         few = min(int(text.groups[name].sum()) for name in CLASSES[:2])
         rows[f"words of the smaller class: too few for a matched sample of {matched}"] = few
