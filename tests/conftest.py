@@ -52,6 +52,13 @@ def one_after_another(function, arguments):
     return [language_models._on_one(function, each) for each in arguments]
 
 
+def article(number, title, words):
+    """An article of an extracted dump, its title among its words."""
+    text = " ".join(["word"] * (words - len(title.split())))
+    head = f'<doc id="{number}" url="http://en.wikipedia.org/wiki?curid={number}" title="{title}">'
+    return f"{head}\n{title}\n\n{text}\n\n</doc>\n".encode()
+
+
 def never(*arguments, **settings):
     raise AssertionError("nothing is left to compute")
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,35 @@ def test_results_are_not_kept(cache):
 def test_no_jobs_are_no_tables():
     assert grid.tables(two_tables, []) == {}
     assert grid.results(squares, []) == []
+
+
+def test_threads_share_calls_and_their_results_come_in_order():
+    together = threading.Barrier(3)
+
+    def waiting(number, seconds):
+        together.wait(10)
+        time.sleep(seconds)
+        return number, threading.get_ident()
+
+    results = list(grid.thread_stream(waiting, [(1, 0.05), (2, 0.0), (3, 0.0)], threads=3))
+    assert [number for number, _ in results] == [1, 2, 3]
+    assert len({thread for _, thread in results} - {threading.get_ident()}) == 3
+
+
+def test_an_error_in_a_thread_ends_the_stream_when_calls_that_run_have_ended():
+    begun, ended = [], []
+
+    def waiting(number):
+        begun.append(number)
+        if number == 0:
+            raise ValueError("the first")
+        time.sleep(0.1)
+        ended.append(number)
+
+    with pytest.raises(ValueError, match="the first"):
+        list(grid.thread_stream(waiting, ((number,) for number in range(100)), threads=2))
+    assert sorted(begun) == [0, *sorted(ended)]
+    assert len(begun) < 10
 
 
 def test_a_stream_comes_in_order_and_asks_for_no_more_than_it_needs():

@@ -22,6 +22,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -181,6 +182,18 @@ def stream(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> It
                 yield from parallel(joblib.delayed(function)(*each) for each in window)
     finally:
         get_reusable_executor().shutdown()
+
+
+def thread_stream(
+    function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], *, threads: int
+) -> Iterator[Any]:
+    """Yield the result of a function for each tuple of arguments, in order, from threads of this process.
+
+    For calls that wait, such as downloads; all arguments are taken first. An error ends the stream: calls
+    that run are waited for, the others do not begin.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(lambda call: function(*call), calls)
 
 
 def device(name: str = "auto") -> torch.device:

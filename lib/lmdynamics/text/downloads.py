@@ -4,12 +4,16 @@ A file is named as in ``data/README.md``, for instance
 ``wikitext-2/wiki.train.tokens``. It is looked for in the folder that the
 environment variable ``LMDYNAMICS_DATA`` names, where it may also stand packed
 as ``NAME.xz``; failing that it is downloaded once into the cache. Whatever
-comes back has the SHA-256 recorded here (of the unpacked bytes).
+comes back has the SHA-256 recorded here (of the unpacked bytes). A file without
+a copy of its own may be made of many others, its pieces: what was fetched of
+them stays until the file is whole. No SHA-256 of each is known, so that of the
+file stands for them.
 """
 
 import bz2
 import hashlib
 import lzma
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +22,11 @@ from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase, TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
-from lmdynamics.ground import storage
+from lmdynamics.ground import grid, storage
 from lmdynamics.ground.extras import extra
 from lmdynamics.ground.paths import cache_directory, named_by
+from lmdynamics.ground.progress import Progress
+from lmdynamics.text import extracts
 
 with extra("text"):
     import requests
@@ -31,16 +37,21 @@ DATA_VARIABLE = "LMDYNAMICS_DATA"
 """The environment variable naming a folder of corpora."""
 _PATIENCE, _LEAST = 60.0, 60_000
 """A download is given up that brings fewer bytes in so many seconds."""
+_AT_ONCE = 4  # pieces
 _BLOCK = 2**20  # bytes
 _LARGEST_GROWTH = 1000  # of a packed file; text grows to ten times its size, all versions of it to a hundred
 _SMALL = 2**16  # bytes that are read ahead
 
 
 class Source(NamedTuple):
-    """The SHA-256 of a file (unpacked) and its official address, if it has one."""
+    """The SHA-256 of a file (unpacked) and its official address, if it has one.
+
+    A file with pieces is made of the long articles in them; its address is then that of their folder.
+    """
 
     sha256: str
     address: str | None = None
+    pieces: tuple[str, ...] = ()  # extracts (see `extracts`), by their paths under the address
 
 
 _WIKITEXT_2 = (
@@ -50,6 +61,15 @@ _WIKITEXT_2 = (
 _PMB = (
     "https://raw.githubusercontent.com/RikVN/DRS_parsing/190838f9adea2af616eb76156d2e66c8565a6c6e"
     "/parsing/layer_data/4.0.0/en/gold/"
+)
+_EXTRACTS = (
+    "https://raw.githubusercontent.com/ZhouYii/PatchedDistro/961716d8a5a0df1a6373a4d61e360a0b5d1b85cd/data/"
+)
+_EXTRACT_FILES = tuple(
+    f"A{letter}/wiki_{number:02}"
+    for letter in "ABCDEFGHI"
+    for number in range(27 if letter == "I" else 100)
+    if (letter, number) != ("A", 0)  # its pages come before the first of the corpus
 )
 _EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16/"
 SOURCES = {
@@ -63,7 +83,7 @@ SOURCES = {
         "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0", _WIKITEXT_2 + "test.txt"
     ),
     "enwiki-2014-long/enwiki-2014-long.txt": Source(
-        "424ad27b4bd0bcd72714bc50f33357b8efbb36456c9a7181ad373756e211173e"
+        "424ad27b4bd0bcd72714bc50f33357b8efbb36456c9a7181ad373756e211173e", _EXTRACTS, _EXTRACT_FILES
     ),
     "gmb/ner_dataset.csv": Source("83257dd94ed59596809dc9f5b28f1f035c9d925d5a647f266db43a2f098e8f1a"),
     "semtags/pmb-4.0.0-en-gold/train.conll": Source(
@@ -104,7 +124,8 @@ def fetch(name: str) -> Path:
     ------
     DownloadError
         If the folder's file has other bytes, or the file is in no folder and
-        cannot be downloaded whole, or only at less than a kilobyte a second.
+        cannot be downloaded whole, or only at less than a kilobyte a second, or
+        is made of pieces that give other bytes.
         What a broken download left is kept and the next call goes on from there.
     lmdynamics.ground.storage.StorageError
         If the file cannot be kept, such as on a full disk.
@@ -213,11 +234,16 @@ def _check(path: Path, name: str) -> None:
 
 
 def _remedy(name: str) -> str:
-    address, folder = SOURCES[name].address, Path(name).parent.name
+    source, folder = SOURCES[name], Path(name).parent.name
+    if source.address is None:
+        origin = "which has no public address of its own (see data/README.md)"
+    elif source.pieces:
+        origin = f"made of {len(source.pieces)} files of {source.address} (see data/README.md)"
+    else:
+        origin = f"from {source.address}"
     return (
-        f"corpus {_CORPUS_NAMES.get(folder, folder)!r} needs the file {name} "
-        + (f"from {address}" if address else "which has no public address of its own (see data/README.md)")
-        + f", placed under the folder that the environment variable {DATA_VARIABLE} names"
+        f"corpus {_CORPUS_NAMES.get(folder, folder)!r} needs the file {name} {origin}, "
+        f"placed under the folder that the environment variable {DATA_VARIABLE} names"
     )
 
 
@@ -227,28 +253,96 @@ def _is_whole(path: Path, name: str) -> bool:
 
 def _download(name: str) -> Path:
     """Download a file into the cache, unless another process has done so meanwhile."""
-    expected, address = SOURCES[name]
+    address = SOURCES[name].address
     if address is None:
         raise DownloadError(f"need a copy of {name}, got none; {_remedy(name)}")
     path = _cache_path(name)
     part = path.with_name(f"{path.name}.part")
     with storage.lock(path.with_name(f"{path.name}.lock"), label=f"download of {name}"):
-        if _is_whole(path, name):
-            return path
-        try:
-            _receive(address, part)
-        except (requests.RequestException, HTTPError) as error:
-            raise DownloadError(
-                f"downloading {address} broke off ({error}); try again; {_remedy(name)}"
-            ) from error
-        if (digest := sha256(part)) != expected:
+        if not _is_whole(path, name):
+            (_download_pieces if SOURCES[name].pieces else _download_whole)(name, address, part)
+            storage.move(part, path)
+    return path
+
+
+def _download_whole(name: str, address: str, part: Path) -> None:
+    """Download a file that has an address of its own as a partial file, and check it."""
+    _go_on(name, address, part)
+    if (digest := sha256(part)) != SOURCES[name].sha256:
+        part.unlink()
+        raise DownloadError(
+            f"{address} gave other bytes than expected: SHA-256 {digest} in place of "
+            f"{SOURCES[name].sha256}; {_remedy(name)}"
+        )
+
+
+def _download_pieces(name: str, address: str, part: Path) -> None:
+    """Make a file of its pieces as a partial file, and check it; pieces go when it is right."""
+    folder = part.with_suffix(".pieces")
+    if not _is_whole(part, name):  # unless it was made by a process that was stopped before it moved it
+        _fetch_pieces(name, address, folder)
+        articles = _write_articles(name, folder, part)
+        if (digest := sha256(part)) != SOURCES[name].sha256:
             part.unlink()
             raise DownloadError(
-                f"{address} gave other bytes than expected: SHA-256 {digest} in place of {expected}; "
-                f"{_remedy(name)}"
+                f"{len(SOURCES[name].pieces)} files of {address} gave other bytes than expected: "
+                f"{articles:,} articles of {extracts.LEAST_WORDS:,} words or more, SHA-256 {digest} in "
+                f"place of {SOURCES[name].sha256}; the files stay in {folder}: delete those that differ from "
+                f"their address, or all, and try again; {_remedy(name)}"
             )
-        storage.move(part, path)
-    return path
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch_pieces(name: str, address: str, folder: Path) -> None:
+    """Download the pieces that are missing in a folder, a few at a time, until one of them fails."""
+    pieces = SOURCES[name].pieces
+    missing = [piece for piece in pieces if not (folder / piece).exists()]
+    done = len(pieces) - len(missing)
+    with Progress(f"download of {name}", len(pieces), unit="files", done=done) as progress:
+        calls = ((name, address + piece, folder / piece) for piece in missing)
+        for _ in grid.thread_stream(_fetch_piece, calls, threads=_AT_ONCE):
+            progress.advance()
+
+
+def _fetch_piece(name: str, address: str, path: Path) -> None:
+    """Download a piece, which appears whole."""
+    part = path.with_name(f"{path.name}.part")
+    with storage.errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _go_on(name, address, part)
+    if not extracts.is_extract(part.read_bytes()):
+        part.unlink()
+        raise DownloadError(
+            f"{address} must be a file of articles, from <doc ...> to </doc>, got other bytes; try again; "
+            f"{_remedy(name)}"
+        )
+    storage.move(part, path)
+
+
+def _write_articles(name: str, folder: Path, part: Path) -> int:
+    """Write the long articles of all pieces to a file and return how many they are."""
+    pieces = SOURCES[name].pieces
+    with Progress(f"articles of {name}", len(pieces), unit="files") as progress:
+
+        def contents() -> Iterator[bytes]:
+            for piece in pieces:
+                yield (folder / piece).read_bytes()
+                progress.advance()
+
+        articles = extracts.long_articles(contents())
+    with storage.errors_named(part, sum(map(len, articles))), part.open("wb") as file:
+        file.writelines(articles)
+    return len(articles)
+
+
+def _go_on(name: str, address: str, part: Path) -> None:
+    """Go on with a download where a partial file ends; an error says what it is for."""
+    try:
+        _receive(address, part)
+    except (requests.RequestException, HTTPError) as error:
+        raise DownloadError(
+            f"downloading {address} broke off ({error}); try again; {_remedy(name)}"
+        ) from error
 
 
 def _receive(address: str, part: Path) -> None:
