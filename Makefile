@@ -7,19 +7,22 @@ BIN := .venv/bin
 PYTHONS := python3.13 python3.12 python3.11
 CODE := lib tests benchmarks hatch_build.py
 CHAPTERS := $(shell grep -l '{code-cell}' chapters/*.md)
-SCALE ?=# smoke, demo, desktop or thesis; empty for what each chapter says itself
+SCALE ?=# smoke, demo, desktop, gpu or thesis; empty for what each chapter says itself
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LMBOOK_SCALE := $(SCALE)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help book notebook test lint types bench format clean
+.PHONY: help book record notebook test lint types bench format clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
-book: .venv/installed ## build the book, at once from recorded results, then by runs; SCALE=desktop for hours
+book: .venv/installed ## build the book, at once from recorded results, then by runs; SCALE=desktop for nights
 	@python -m lmbook build
+
+record: .venv/installed ## record results seed by seed, at low priority; SCALE=desktop for nights, PLAN=1 says how many
+	@python -m lmthesis.recorded all $(or $(SCALE),demo) $(if $(PLAN),--plan)
 
 notebook: .venv/installed ## open the chapters as notebooks in JupyterLab
 	@python -m lmbook notebook

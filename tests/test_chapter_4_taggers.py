@@ -18,6 +18,7 @@ from lmthesis.chapter_4 import figures, page, probing, settings, taggers, trajec
 from lmthesis.chapter_4.claims import CLAIMS
 from lmthesis.chapter_4.study import LEFT_OUT, study
 from lmthesis.chapter_4.taggers import Key
+from lmthesis.recording import Recording
 
 SMALL = settings.scale("smoke", epochs=2, tagger_epochs=1, probe_epochs=10)
 
@@ -262,23 +263,28 @@ def test_the_explorer_shows_true_tags_first_in_a_panel_for_each_layer(trained, t
     assert sum(trace.visible for trace in traces) == 3 * len(trained.tasks)
 
 
-def test_tables_come_back_from_csv_with_settings_and_verdicts(tables, tmp_path, jobs):
-    home = recorded.record("chapter_4", SMALL, tmp_path)
+def in_order(table):
+    """A table with its rows in one order, whatever order they came in."""
+    return table.sort_values(list(table.columns), ignore_index=True)
+
+
+def test_slices_come_back_from_csv_as_the_study_that_they_make_up(tables, tmp_path, jobs):
+    slices = list(Recording({"chapter_4": SMALL}, tmp_path).record())
+    assert [home.relative_to(tmp_path).as_posix() for home in slices] == [
+        f"chapter_4-smoke/{name}" for name in ("seed-0", "seed-1", "seeds-0-1")
+    ]
+    assert jobs == [], "all was measured for the study"
     again = recorded.load("chapter_4", SMALL, tmp_path)
-    assert home.name == "chapter_4-smoke"
-    assert again.about["settings"]["epochs"] == 2
-    assert {"date", "torch", "machine", "seconds"} <= again.about.keys()
+    assert [about["settings"]["epochs"] for about in again.slices] == [2, 2, 2]
+    assert {"gmb", "pmb", "wikipedia-sample"} >= again.slices[0]["corpora"].keys() >= {"wikipedia-sample"}
+    read = [about["tokens_read"] for about in again.slices]
+    assert read[0] == read[1] > 0 == read[2]
     assert again.tables.keys() == tables.keys() - set(LEFT_OUT) | {"rules"}
     pd.testing.assert_frame_equal(again.tables["rules"], CLAIMS.rule_table(), check_dtype=False)
     for name in tables.keys() - set(LEFT_OUT):
-        table = again.tables[name]
         as_text = name in ("properties", "ran")
-        pd.testing.assert_frame_equal(
-            table.astype(str) if as_text else table,
-            tables[name].astype(str) if as_text else tables[name],
-            rtol=1e-4,
-            check_dtype=False,
-        )
+        kinds = [each.astype(str) if as_text else each for each in (again.tables[name], tables[name])]
+        pd.testing.assert_frame_equal(*map(in_order, kinds), rtol=1e-4, check_dtype=False)
     before, after = (CLAIMS.verdict_table(each) for each in (tables, again.tables))
     assert after["verdict"].tolist() == before["verdict"].tolist()
     for shown in (page.under_measures, page.example):

@@ -141,7 +141,7 @@ def test_an_output_below_a_file_or_beside_one_of_its_name_is_refused(tiny_book, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["-p", "scale", "huge"], "scale needs one of smoke, demo, desktop, thesis, got 'huge'"),
+        (["-p", "scale", "huge"], "scale needs one of smoke, demo, desktop, gpu, thesis, got 'huge'"),
         (["-p", "source", "memory"], "source needs one of run, recorded, got 'memory'"),
         (["-p", "epochs", "3", "-p", "epochs", "4"], "epochs needs one value, got several"),
         (["-p", "scale", ""], "scale needs str, got ''"),

@@ -130,7 +130,7 @@ def test_all_chapters_have_the_same_scales():
 
 
 def test_an_unknown_scale_is_an_error_that_lists_the_known():
-    with pytest.raises(ValueError, match="scale needs one of smoke, demo, desktop, thesis, got 'huge'"):
+    with pytest.raises(ValueError, match="scale needs one of smoke, demo, desktop, gpu, thesis, got 'huge'"):
         settings.scale("huge")
 
 

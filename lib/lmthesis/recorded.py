@@ -193,7 +193,7 @@ def record(
     checkout = _checkout()
     tables: Mapping[str, pd.DataFrame] = measure(scale)
     of_text = getattr(module, "OF_TEXT", ()) if corpus or articles else ()
-    trained = module.trainings(scale)
+    trained = module.trainings(scale) if len(scale.seeds) == 1 else []  # pairs train nothing
     about = {
         "chapter": chapter,
         "command": _command(chapter, scale.name, corpus=corpus, articles=articles, seed=max(scale.seeds)),

@@ -99,8 +99,8 @@ class Recording:
         )
         return (
             f"{shown}\n\nIn all {total['models to train']:.0f} models, {total['tokens']:,.0f} tokens, "
-            f"{total['hours']:.1f} hours of {joblib.cpu_count()} processors, {total['GB']:.1f} GB of checkpoints "
-            "in the cache. Measuring comes on top" + self._measuring() + "."
+            f"{total['hours']:.1f} hours of {joblib.cpu_count()} processors, {total['GB']:.1f} GB of "
+            f"checkpoints in the cache. Measuring comes on top{self._measuring()}."
         )
 
     @property

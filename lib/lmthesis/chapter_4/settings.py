@@ -91,10 +91,20 @@ DEMO = Settings(
 )
 DESKTOP = Settings(
     **scales.DESKTOP,
-    compared_tokens=None,
+    compared_tokens=191_000,
     sentences=None,
     tagger_epochs=20,
-    tagger_tokens=None,
+    tagger_tokens=2_000_000,
+    probe_epochs=20,
+    probe_train_tokens=20_000,
+    probe_test_tokens=10_000,
+)
+GPU = Settings(
+    **scales.GPU,
+    compared_tokens=191_000,
+    sentences=None,
+    tagger_epochs=20,
+    tagger_tokens=2_000_000,
     probe_epochs=20,
     probe_train_tokens=20_000,
     probe_test_tokens=10_000,
@@ -109,7 +119,7 @@ THESIS = Settings(
     probe_train_tokens=20_000,
     probe_test_tokens=10_000,
 )
-SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, THESIS)}
+SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, GPU, THESIS)}
 
 
 def scale(name: str, **given: Any) -> Settings:

@@ -146,7 +146,31 @@ DEMO = Settings(
 )
 DESKTOP = Settings(
     name="desktop",
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4),
+    corpus="wikitext-2",
+    articles=None,
+    annotate=False,
+    min_count=3,
+    drop_rare_sentences=False,
+    units=400,
+    epochs=4,
+    treebank="ewt",
+    tokens=None,
+    types=1_000,
+    language_tokens=1_000_000,
+    rules=1_000,
+    phrases=100,
+    repetitions=1_000,
+    lengths=(2, 4, 8),
+    rarer=(100,),
+    cases=1_000,
+    rule_units=200,
+    rule_epochs=40,
+    rule_batch=40,
+)
+GPU = Settings(
+    name="gpu",
+    seeds=(0, 1, 2, 3, 4),
     corpus="wikitext-2",
     articles=None,
     annotate=False,
@@ -192,7 +216,7 @@ THESIS = Settings(
     rule_epochs=40,
     rule_batch=40,
 )
-SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, THESIS)}
+SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, GPU, THESIS)}
 
 
 def scale(name: str, **given: Any) -> Settings:

@@ -67,7 +67,17 @@ DESKTOP = Settings(
     sample=8_000,
     intervals=2,
     widths=(50, 100),
-    control_epochs=50,
+    control_epochs=1,
+)
+GPU = Settings(
+    **scales.GPU,
+    tokens=300_000,
+    matched=120,
+    steps=10,
+    sample=8_000,
+    intervals=2,
+    widths=(50, 100),
+    control_epochs=1,
 )
 THESIS = Settings(
     **scales.THESIS,
@@ -79,7 +89,7 @@ THESIS = Settings(
     widths=(50, 100),
     control_epochs=50,
 )
-SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, THESIS)}
+SCALES = {each.name: each for each in (SMOKE, DEMO, DESKTOP, GPU, THESIS)}
 
 
 def scale(name: str, **given: Any) -> Settings:
