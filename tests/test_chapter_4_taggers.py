@@ -18,7 +18,7 @@ from lmthesis.chapter_4 import figures, page, probing, settings, taggers, trajec
 from lmthesis.chapter_4.claims import CLAIMS
 from lmthesis.chapter_4.study import LEFT_OUT, study
 from lmthesis.chapter_4.taggers import Key
-from lmthesis.recording import Recording
+from lmthesis.recorded.recording import Recording
 
 SMALL = settings.scale("smoke", epochs=2, tagger_epochs=1, probe_epochs=10)
 

@@ -20,7 +20,7 @@ from lmthesis import findings, recorded
 from lmthesis.chapter_4 import settings as chapter_4
 from lmthesis.chapter_5 import page, settings
 from lmthesis.chapter_5 import study as chapter_5
-from lmthesis.recorded import RESULTS, RecordError
+from lmthesis.recorded import RESULTS, RecordError, __main__
 
 HOMES = sorted({path.parents[1] for path in RESULTS.glob("*/*/about.json")})
 
@@ -65,7 +65,7 @@ def test_the_picture_of_the_readme_is_a_recorded_one():
 
 
 def test_every_chapter_with_a_study_can_be_recorded():
-    folders = {path.parent.name for path in Path(recorded.__file__).parent.glob("chapter_*/study.py")}
+    folders = {path.parent.name for path in Path(recorded.__file__).parents[1].glob("chapter_*/study.py")}
     assert set(recorded.chapters()) == folders >= {"chapter_4", "chapter_5", "chapter_6"}
 
 
@@ -97,7 +97,7 @@ def command(monkeypatch, tmp_path):
 
     def call(line):
         monkeypatch.setattr("sys.argv", ["recorded", *line.split(), "--folder", str(tmp_path)])
-        recorded.main()
+        __main__.main()
 
     return call
 

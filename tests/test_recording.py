@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from lmdynamics.models import runs
-from lmthesis import recorded, recording
+from lmthesis import recorded
 from lmthesis.chapter_5 import settings as chapter_5
 from lmthesis.chapter_6 import settings as chapter_6
-from lmthesis.recording import Recording
+from lmthesis.recorded import recording
+from lmthesis.recorded.recording import Recording
 
 TINY = {
     "chapter_5": replace(chapter_5.SMOKE, epochs=1, rule_epochs=1, articles=3, tokens=200),

@@ -6,7 +6,7 @@ Texts from elsewhere, such as words of a corpus, are drawn as they are written: 
 Matplotlib, `literal_html` for plotly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
 from typing import Any, Literal
@@ -22,8 +22,10 @@ with extra("plots"):
     from cycler import cycler
     from matplotlib import font_manager
     from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
+TOKENS = "tokens_read"
+"""Column of the abscissa of whatever is drawn over training."""
 Line = Literal["-", "--", ":", "-."]
 """Solid for what is measured, dashed and dotted for what it is compared with."""
 Colour = str | np.ndarray
@@ -165,7 +167,7 @@ def seeds(
     return ax
 
 
-def over_epochs(
+def over_training(
     table: pd.DataFrame,
     ax: Axes,
     *,
@@ -175,12 +177,12 @@ def over_epochs(
     line: Line = "-",
     legend: bool = True,
 ) -> Axes:
-    """Draw a column over epochs, one colour per group.
+    """Draw a column over the tokens that a model has read, one colour per group.
 
     Parameters
     ----------
     table
-        One row per `seed`, `epoch` and group at least; several rows of one seed are averaged.
+        One row per `seed`, `tokens_read` and group at least; several rows of one seed are averaged.
     ax
         Where to draw.
     y, by
@@ -199,23 +201,71 @@ def over_epochs(
     for group, colour in colours.items():
         rows = table[table[by] == group]
         if line == "-":
-            seeds(rows, ax, x="epoch", y=y, colour=colour, label=literal(group), width=2.2, marker="o")
+            seeds(rows, ax, x=TOKENS, y=y, colour=colour, label=literal(group), width=2.2, marker="o")
             continue
-        lines = rows.pivot_table(index="epoch", columns="seed", values=y)
+        lines = rows.pivot_table(index=TOKENS, columns="seed", values=y)
         if not lines.empty:
             ax.plot(lines.index, lines.mean(axis=1), color=colour, linewidth=1.2, linestyle=line)
-    ax.set(xlabel="epoch", ylabel=literal(MEASURES.get(y, y)))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    training_axis(ax, table[TOKENS])
+    ax.set_ylabel(literal(MEASURES.get(y, y)))
     if legend and line == "-" and len(colours) > 1:
         ax.legend()
     return ax
 
 
+def training_axis(ax: Axes, tokens: Iterable[float]) -> Axes:
+    """Let the abscissa be tokens read, logarithmic from the first number above 0 on; 0 stands at its left.
+
+    Parameters
+    ----------
+    ax
+        Of which this may be the second call: the first number is then that of both.
+    tokens
+        What is drawn.
+    """
+    first = min((each for each in tokens if each > 0), default=1.0)
+    if ax.get_xscale() == "symlog":
+        first = min(first, ax.xaxis.get_transform().linthresh)  # type: ignore[attr-defined]
+    ax.set_xscale("symlog", linthresh=first, linscale=0.4)
+    ax.xaxis.set_major_locator(FixedLocator([0, *(10.0**n for n in range(15) if 10.0**n >= first)]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda number, _: short(number))
+    ax.set_xlabel("tokens read")
+    return ax
+
+
+def short(number: float) -> str:
+    """A large number in a few signs, such as 35K, 1.2M or 11B."""
+    for size, sign in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            return f"{number / size:.3g}{sign}"
+    return f"{number:.3g}"
+
+
+def milestones(ax: Axes, marks: Mapping[str, float]) -> Axes:
+    """Mark numbers of tokens on the abscissa, each with its name along a line."""
+    for name, tokens in marks.items():
+        ax.axvline(tokens, color="0.6", linewidth=1.0)
+        ax.annotate(
+            name,
+            (tokens, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="bottom",
+            fontsize="x-small",
+            color="0.45",
+        )
+    return ax
+
+
 def mark_rescalings(losses: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw a dotted line at each epoch after which a learning rate was quartered; more seeds, darker."""
-    at = losses.loc[losses["rescaled"], "epoch"].value_counts()
-    for epoch, number in at.items():
-        ax.axvline(epoch, color="0.4", linestyle=":", alpha=number / losses["seed"].nunique())
+    """Draw a dotted line where a learning rate was quartered; more seeds, darker."""
+    at = losses.loc[losses["rescaled"], TOKENS].value_counts()
+    for tokens, number in at.items():
+        ax.axvline(tokens, color="0.4", linestyle=":", alpha=number / losses["seed"].nunique())
     return ax
 
 

@@ -1,5 +1,6 @@
 """The language models that the chapters share, one per seed, trained once for all of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import pandas as pd
 from lmdynamics.ground import grid
 from lmdynamics.ground.progress import report
 from lmdynamics.models import runs
-from lmdynamics.models.runs import Run, RunSettings
+from lmdynamics.models.runs import Checkpoint, Run, RunSettings
+from lmdynamics.models.training import mean_loss
 from lmdynamics.text import vocabulary
 from lmdynamics.text.streams import Examples, Parts
 from lmdynamics.text.vocabulary import PreparedText
@@ -29,6 +31,11 @@ class LanguageModels:
         """Return the run of a seed."""
         (run,) = (run for run in self.runs if run.settings["seed"] == seed)
         return run
+
+    @property
+    def tokens(self) -> int:
+        """That a model reads in an epoch."""
+        return int(self.runs[0].settings["tokens"])
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -59,6 +66,7 @@ def jobs(scale: Settings, text: PreparedText) -> list[tuple[RunSettings, Parts]]
                 classes=words,
                 seed=seed,
                 about=f"language model of {text.corpus.name}",
+                snapshots=True,
             ),
             parts,
         )
@@ -87,6 +95,65 @@ def loss_table(models: LanguageModels) -> pd.DataFrame:
     logs = pd.concat([run.log for run in models.runs], ignore_index=True)
     logs = logs[logs["epoch"] <= models.epochs].drop(columns="seconds")
     return logs.assign(test_perplexity=np.exp(logs["test_loss"])).reset_index(drop=True)
+
+
+def early_loss_table(models: LanguageModels) -> pd.DataFrame:
+    """Return the loss on the test part at the snapshots within the first epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per seed and snapshot: `seed, epoch` (below 1)`, steps, tokens_read, test_loss` and
+        `test_perplexity`.
+    """
+    examples = Examples.next_word(models.text.test.ids)
+    losses = grid.table(early_losses, [(run, examples) for run in models.runs])
+    return losses.assign(test_perplexity=np.exp(losses["test_loss"]))
+
+
+def early_losses(run: Run, examples: Examples) -> pd.DataFrame:
+    """Return the loss of one model at its snapshots, on some examples: rows of `early_loss_table`."""
+    rows = []
+    for moment in early(run):
+        report(f"loss within the first epoch, seed {run.settings['seed']}, step {moment.step}")
+        rows.append({**about(run, moment), "test_loss": mean_loss(run.at(moment), examples)})
+    return pd.DataFrame(rows, columns=["seed", "epoch", "steps", "tokens_read", "test_loss"])
+
+
+def early(run: Run) -> list[Checkpoint]:
+    """The snapshots of a run within its first epoch."""
+    return [moment for moment in run.checkpoints() if 0 < moment.epoch < 1]
+
+
+def about(run: Run, moment: Checkpoint) -> dict[str, Any]:
+    """The columns that name a moment of a run: `seed, epoch, steps, tokens_read`."""
+    return {
+        "seed": run.settings["seed"],
+        "epoch": moment.epoch,
+        "steps": moment.step,
+        "tokens_read": moment.tokens_read,
+    }
+
+
+def on_axis(tables: Mapping[str, pd.DataFrame], tokens: int) -> dict[str, pd.DataFrame]:
+    """Return tables with a column `tokens_read` beside that of epochs, where they have one.
+
+    Parameters
+    ----------
+    tables
+        By name.
+    tokens
+        That a model reads in an epoch.
+    """
+    with_tokens = {}
+    for name, table in tables.items():
+        if "epoch" in table and "tokens_read" not in table:
+            columns = list(table.columns)
+            at = columns.index("epoch") + 1
+            table = table.assign(tokens_read=table["epoch"].astype(np.int64) * tokens)
+            table = table[[*columns[:at], "tokens_read", *columns[at:]]]
+        with_tokens[name] = table
+    return with_tokens
 
 
 def properties(scale: Settings, paper: Settings, text: PreparedText) -> dict[str, tuple[str, str]]:

@@ -17,6 +17,7 @@ from plotly.subplots import make_subplots
 from lmdynamics import plots
 from lmdynamics.measures.bootstrap import half_interval
 from lmdynamics.measures.probes import RANDOM
+from lmthesis import axis
 
 TASKS = {
     "UDP POS": "#6656d6",
@@ -28,23 +29,35 @@ TASKS = {
 """Colour of each tagging task (after Paul Tol's muted scheme)."""
 
 
-def settling(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def settling(
+    tables: Mapping[str, pd.DataFrame], recorded: Mapping[str, pd.DataFrame] | None = None
+) -> Figure:
     """The book's first figure: how alike each layer is to its own final state, over training.
 
     Parameters
     ----------
     tables
-        `similarities` and `losses`.
+        `similarities`, `early_similarities` and `losses`.
+    recorded
+        The same of a longer run, to draw beside it.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     figure, ax = plt.subplots(figsize=(7, 3))
-    final = tables["similarities"].query("comparison == 'final'")
-    plots.over_epochs(final, ax, y="svcca", by="layer", colours=plots.LAYERS)
+    plots.over_training(final(tables), ax, y="svcca", by="layer", colours=plots.LAYERS)
+    if recorded:
+        plots.over_training(final(recorded), ax, y="svcca", by="layer", colours=plots.LAYERS, line="-.")
+        axis.name_recorded(ax, recorded)
     plots.mark_rescalings(tables["losses"], ax)
+    axis.mark_thesis(ax)
     return figure
+
+
+def final(tables: Mapping[str, pd.DataFrame], comparison: str = "final") -> pd.DataFrame:
+    """Rows of one comparison, those from within the first epoch included."""
+    return axis.whole(tables, "similarities").query("comparison == @comparison")
 
 
 def between_epochs(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
@@ -161,18 +174,18 @@ def panels(
     baselines: Mapping[plots.Line, pd.DataFrame] | None = None,
     losses: pd.DataFrame | None = None,
 ) -> list[Axes]:
-    """Draw a column over epochs by task, a panel for each layer, with one legend for all.
+    """Draw a column over training by task, a panel for each layer, with one legend for all.
 
     Parameters
     ----------
     table
-        Rows `task, layer, seed, epoch` and the column.
+        Rows `task, layer, seed, tokens_read` and the column.
     axes
         One for each of `LAYERS`.
     y
         The column.
     baselines
-        Tables to draw beside it, by their kind of line: over epochs, as horizontals where there is but one,
+        Tables to draw beside it, by their kind of line: over training, as horizontals where there is but one,
         in grey where there is no column `task`. The layer `probes.RANDOM` is drawn in every panel.
     losses
         Of the language models, to mark when steps were rescaled.
@@ -183,15 +196,15 @@ def panels(
     """
     axes = list(axes)
     for layer, ax in zip(plots.LAYERS, axes, strict=True):
-        plots.over_epochs(table[table["layer"] == layer], ax, y=y, by="task", colours=TASKS, legend=False)
+        plots.over_training(table[table["layer"] == layer], ax, y=y, by="task", colours=TASKS, legend=False)
         for line, baseline in (baselines or {}).items():
             rows = baseline[baseline["layer"].isin([layer, RANDOM])]
             if rows.empty:
                 continue
             if "task" not in rows:
                 ax.axhline(rows[y].mean(), color="0.45", linewidth=1.2, linestyle=line)
-            elif rows["epoch"].nunique() > 1:
-                plots.over_epochs(rows, ax, y=y, by="task", colours=TASKS, line=line)
+            elif rows[plots.TOKENS].nunique() > 1:
+                plots.over_training(rows, ax, y=y, by="task", colours=TASKS, line=line)
             else:
                 for task, mean in rows.groupby("task")[y].mean().items():
                     ax.axhline(mean, color=TASKS[str(task)], linewidth=1.2, linestyle=line)
@@ -200,7 +213,7 @@ def panels(
         place = ax.get_subplotspec()
         ax.set(
             title=layer if place is None or place.is_first_row() else "",
-            xlabel="epoch" if place is None or place.is_last_row() else "",
+            xlabel="tokens read" if place is None or place.is_last_row() else "",
             ylabel=plots.MEASURES.get(y, y) if ax is axes[0] else "",
         )
         if table.empty:
@@ -219,7 +232,7 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
     Parameters
     ----------
     table
-        Rows `task, labels, layer, seed, epoch, svcca`.
+        Rows `task, labels, layer, seed, tokens_read, svcca`.
 
     Returns
     -------
@@ -227,7 +240,10 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
         A panel for each layer; buttons choose true tags, shuffled tags or their difference, the legend the
         tasks; hovering gives the mean over seeds and its 95 % interval.
     """
-    curves = table.pivot_table(index=["task", "layer", "epoch", "seed"], columns="labels", values="svcca")
+    curves = table.pivot_table(
+        index=["task", "layer", plots.TOKENS, "seed"], columns="labels", values="svcca"
+    )
+    first = table.loc[table[plots.TOKENS] > 0, plots.TOKENS].min()
     curves["true less shuffled"] = curves["true"] - curves["shuffled"]
     kinds = [kind for kind in ("true", "shuffled", "true less shuffled") if kind in curves]
     tasks = [task for task in TASKS if task in curves.index.get_level_values("task")]
@@ -236,7 +252,8 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
     for kind, task, (column, layer) in product(kinds, tasks, enumerate(plots.LAYERS, start=1)):
         lines = curves[kind].xs((task, layer), level=("task", "layer")).unstack("seed")
         figure.add_scatter(
-            x=lines.index,
+            x=lines.index.where(lines.index > 0, first / 2),  # a logarithmic axis has no 0
+            text=list(map(plots.short, lines.index)),
             y=lines.mean(axis=1).round(4),
             customdata=[round(half_interval(row), 3) for row in lines.to_numpy()],
             mode="lines+markers",
@@ -245,8 +262,8 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
             legendgroup=task,
             showlegend=column == 1,
             visible=kind == kinds[0],
-            hovertemplate=f"<b>{task}</b>, {layer}, epoch %{{x}}<br>{kind} tags: %{{y:.3f}} ± %{{customdata}}"
-            "<extra></extra>",
+            hovertemplate=f"<b>{task}</b>, {layer}, %{{text}} tokens read<br>{kind} tags: "
+            "%{y:.3f} ± %{customdata}<extra></extra>",
             row=1,
             col=column,
         )
@@ -257,7 +274,7 @@ def task_explorer(table: pd.DataFrame) -> go.Figure:
     ]
     menu = {"buttons": buttons, "direction": "right", "type": "buttons", "x": 0, "y": 1.28, "xanchor": "left"}
     figure.update_layout(updatemenus=[menu], legend={"orientation": "h", "y": -0.2})
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title="tokens read", type="log", dtick=1)
     figure.update_yaxes(title=plots.MEASURES["svcca"], col=1)
     return plots.interactive(figure)
 

@@ -12,7 +12,7 @@ All are measured on the same tokens of a test part, from moments that are summed
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 
@@ -28,10 +28,13 @@ from lmdynamics.measures.moments import JointMoments, TwoViews
 from lmdynamics.models.recurrent import RecurrentModel
 from lmdynamics.models.runs import Run
 from lmdynamics.observe import activations
+from lmthesis import language_models
 from lmthesis.language_models import LanguageModels
 
-View = tuple[int, int, str]
+View = tuple[int, float, str]
 """Seed, epoch and layer."""
+Models = dict[tuple[int, float], RecurrentModel]
+"""By seed and epoch."""
 OTHER_SEED = "other seed"
 """The comparison of two models; all others are of one."""
 MEASURES: dict[str, Callable[[TwoViews], float]] = {
@@ -71,6 +74,46 @@ def similarity_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) ->
     return pd.concat([of_models, of_pairs], ignore_index=True) if len(of_pairs) else of_models
 
 
+def early_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
+    """Return how alike layers are within the first epoch: with their final state, by chance, with each other.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows as in `similarity_table`, of the comparisons `final`, `permuted` and `other layer`, with `steps`
+        and `tokens_read`.
+    """
+    return grid.table(within_first_epoch, [(run, models.epochs, ids) for run in models.runs])
+
+
+def within_first_epoch(run: Run, last: int, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
+    """Return how alike layers of one model are at its snapshots: rows of `early_table`.
+
+    Parameters
+    ----------
+    run, last
+        The model, and the epoch of its final state.
+    ids
+        Tokens on which it is compared with itself.
+    """
+    seed, moments = run.settings["seed"], language_models.early(run)
+    if not moments:
+        return pd.DataFrame(columns=[*COLUMNS, "steps", "tokens_read"])
+    loaded: Models = {(seed, moment.epoch): run.at(moment) for moment in moments}
+    loaded[seed, last] = run.model(last)
+    comparisons: list[tuple[str, View, View]] = []
+    for moment in moments:
+        here = {layer: (seed, moment.epoch, layer) for layer in loaded[seed, last].layers}
+        for layer, view in here.items():
+            comparisons += [(kind, view, (seed, last, layer)) for kind in ("final", "permuted")]
+        comparisons += [("other layer", here[a], here[b]) for a, b in combinations(here, 2)]
+    table = _compared(
+        loaded, comparisons, ids, seed=seed, about=f"layers within the first epoch, seed {seed}"
+    )
+    moment_table = pd.DataFrame([language_models.about(run, moment) for moment in moments])
+    return table.merge(moment_table, on=["seed", "epoch"])
+
+
 def pair_table(models: LanguageModels, ids: Int[np.ndarray, " tokens"]) -> pd.DataFrame:
     """Return the rows of `similarity_table` that compare models of two seeds."""
     return _between(models, range(models.epochs + 1), ids)
@@ -105,7 +148,7 @@ def within_model(run: Run, last: int, ids: Int[np.ndarray, " tokens"]) -> pd.Dat
         Tokens on which it is compared with itself.
     """
     seed = run.settings["seed"]
-    loaded = {(seed, epoch): run.model(epoch) for epoch in range(last + 1)}
+    loaded: Models = {(seed, epoch): run.model(epoch) for epoch in range(last + 1)}
     comparisons = list(_within(seed, last, loaded[seed, last].layers))
     return _compared(loaded, comparisons, ids, seed=seed, about=f"comparing layers, seed {seed}")
 
@@ -128,7 +171,7 @@ def between_models(
     """
     runs = {run.settings["seed"]: run for run in (one, other)}
     needed = sorted({*epochs, last})
-    loaded = {(seed, epoch): run.model(epoch) for seed, run in runs.items() for epoch in needed}
+    loaded: Models = {(seed, epoch): run.model(epoch) for seed, run in runs.items() for epoch in needed}
     seeds = tuple(runs)
     comparisons = [
         (OTHER_SEED, (here, epoch, layer), (there, last, layer))
@@ -172,7 +215,7 @@ def _within(seed: int, last: int, layers: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _compared(
-    models: Mapping[tuple[int, int], RecurrentModel],
+    models: Models,
     comparisons: Sequence[tuple[str, View, View]],
     ids: Int[np.ndarray, " tokens"],
     *,

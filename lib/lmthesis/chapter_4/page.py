@@ -74,7 +74,7 @@ def example(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def less_shuffled(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `trajectories` with each measure's value less that of the tagger of shuffled labels."""
-    about = ["task", "tagger", "corpus", "tokens", "seed", "epoch", "layer"]
+    about = ["task", "tagger", "corpus", "tokens", "seed", "epoch", "tokens_read", "layer"]
     true, shuffled = (table[table["labels"] == labels].set_index(about) for labels in ("true", "shuffled"))
     measures = list(MEASURES)
     return true.assign(**(true[measures] - shuffled[measures])).reset_index()

@@ -29,7 +29,8 @@ def study(scale: Settings) -> Tables:
     dict[str, pandas.DataFrame]
         Those of `of_language_models`; `ceiling` of `layers`, on the text that taggers are compared on;
         `taggers`, `sources` and `example` of `taggers`; `trajectories` and `probes` of the modules of
-        these names; `costs`: what all took; `properties`: what ran, beside the paper.
+        these names, and `early_trajectories`; `costs`: what all took; `properties`: what ran, beside the
+        paper.
     """
     text = language_models.prepared(scale)
     compared(scale, text)  # too short a text is refused at once
@@ -39,12 +40,13 @@ def study(scale: Settings) -> Tables:
         "ceiling": layers.ceiling_table(trained.models, compared(scale, trained.shared)),
         "taggers": taggers.performance_table(trained),
         "trajectories": trajectories.trajectory_table(trained, scale.compared_tokens),
+        "early_trajectories": trajectories.early_table(trained, scale.compared_tokens),
         "probes": probing.accuracy_table(trained, scale.probes),
         "sources": taggers.source_table(trained),
         "example": taggers.example_table(trained),
         "properties": property_table(scale, text),
     }
-    return {**tables, "costs": cost_table(trained, tables)}
+    return language_models.on_axis({**tables, "costs": cost_table(trained, tables)}, trained.models.tokens)
 
 
 def of_pairs(scale: Settings) -> Tables:
@@ -54,7 +56,7 @@ def of_pairs(scale: Settings) -> Tables:
         "similarities": layers.pair_table(models, compared(scale, models.text)),
         "ceiling": layers.ceiling_table(models, compared(scale, taggers.shared_text(scale, models.text))),
     }
-    return {**tables, "costs": _pair_costs(tables["similarities"])}
+    return language_models.on_axis({**tables, "costs": _pair_costs(tables["similarities"])}, models.tokens)
 
 
 def trainings(scale: Settings) -> list[tuple[RunSettings, Parts]]:
@@ -74,17 +76,23 @@ def of_language_models(scale: Settings) -> Tables:
     Returns
     -------
     dict[str, pandas.DataFrame]
-        `losses`; `similarities` of `layers`; `ran`: what ran, in a row.
+        `losses`; `similarities` of `layers`; both at snapshots within the first epoch, `early_losses` and
+        `early_similarities`; `ran`: what ran, a row for each seed. Whatever was measured after an epoch or at
+        a snapshot also names the `tokens_read`.
     """
     return _of_language_models(scale, language_models.trained(scale))
 
 
 def _of_language_models(scale: Settings, models: LanguageModels) -> Tables:
-    return {
+    ids = compared(scale, models.text)
+    tables = {
         "losses": language_models.loss_table(models),
-        "similarities": layers.similarity_table(models, compared(scale, models.text)),
-        "ran": ran_table(scale, len(models.text.train.ids) * scale.epochs),
+        "early_losses": language_models.early_loss_table(models),
+        "similarities": layers.similarity_table(models, ids),
+        "early_similarities": layers.early_table(models, ids),
+        "ran": ran_table(scale, models.tokens * scale.epochs),
     }
+    return language_models.on_axis(tables, models.tokens)
 
 
 def compared(scale: Settings, text: PreparedText) -> Int[np.ndarray, " tokens"]:

@@ -23,6 +23,7 @@ from lmdynamics.measures.moments import JointMoments, Pair
 from lmdynamics.models.recurrent import RecurrentModel
 from lmdynamics.models.runs import Run
 from lmdynamics.observe import activations
+from lmthesis import language_models
 from lmthesis.chapter_4 import layers
 from lmthesis.chapter_4.taggers import Key, Taggers
 
@@ -89,6 +90,27 @@ def trajectory_table(taggers: Taggers, compared_tokens: int | None) -> pd.DataFr
     return grid.table(trajectories, jobs)
 
 
+def early_table(taggers: Taggers, compared_tokens: int | None) -> pd.DataFrame:
+    """Return how alike language models and output taggers are within the first epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows as in `trajectory_table`, of output taggers with true labels on the tokens that are shared, with
+        `steps` and `tokens_read`.
+    """
+    models, jobs = taggers.models, []
+    reading = next(_readings(taggers, compared_tokens))
+    for run in models.runs:
+        beside = {
+            key: Trained(tagger, taggers.epochs[key.task])
+            for key, tagger in taggers.runs.items()
+            if key[1:] == ("output", "true", run.settings["seed"])
+        }
+        jobs.append((run, beside, reading))
+    return grid.table(early_trajectories, jobs)
+
+
 def _readings(taggers: Taggers, compared_tokens: int | None) -> Iterator[Reading]:
     shared = taggers.shared
     ids, name = activations.spread(shared.test.ids, compared_tokens), shared.corpus.name
@@ -107,7 +129,7 @@ def _readings(taggers: Taggers, compared_tokens: int | None) -> Iterator[Reading
 
 class _Comparison(NamedTuple):
     key: Key
-    epoch: int
+    epoch: float
     layer: str
     permuted: bool = False
 
@@ -140,14 +162,48 @@ def trajectories(language_model: Trained, taggers: Mapping[Key, Trained], readin
         The tokens that all of them read.
     """
     run, last = language_model
-    seed, names = run.settings["seed"], run.model(0).layers
+    names = run.model(0).layers
     comparisons = [_Comparison(*each) for each in product(taggers, range(last + 1), names)]
     comparisons += [
         _Comparison(key, last, layer, permuted=True)
         for key, layer in product(taggers, names)
         if key.labels == "true"
     ]
-    models = {epoch: run.model(epoch) for epoch in range(last + 1)}
+    models: dict[float, RecurrentModel] = {epoch: run.model(epoch) for epoch in range(last + 1)}
+    return _compared(models, taggers, reading, comparisons, run.settings["seed"])
+
+
+def early_trajectories(run: Run, taggers: Mapping[Key, Trained], reading: Reading) -> pd.DataFrame:
+    """Return how alike one language model is to taggers at its snapshots: rows of `early_table`.
+
+    Parameters
+    ----------
+    run
+        The language model.
+    taggers
+        As they are at their end.
+    reading
+        The tokens that all of them read.
+    """
+    moments = language_models.early(run)
+    if not moments:
+        return pd.DataFrame(columns=["seed", "epoch", "steps", "tokens_read", "layer", *MEASURES])
+    models = {moment.epoch: run.at(moment) for moment in moments}
+    comparisons = [_Comparison(*each) for each in product(taggers, models, run.model(0).layers)]
+    table = _compared(models, taggers, reading, comparisons, run.settings["seed"])
+    return table.merge(
+        pd.DataFrame([language_models.about(run, moment) for moment in moments]), on=["seed", "epoch"]
+    )
+
+
+def _compared(
+    models: dict[float, RecurrentModel],
+    taggers: Mapping[Key, Trained],
+    reading: Reading,
+    comparisons: list[_Comparison],
+    seed: int,
+) -> pd.DataFrame:
+    """Run all models over a text and measure each comparison."""
     trained = {key: tagger.run.model(tagger.epochs) for key, tagger in taggers.items()}
     seen = _seen(models, trained, reading.ids, comparisons, seed)
     ranks = {view: similarity.ranked_distances(torch.cat(rows)) for view, rows in seen.drawn.items()}
@@ -173,7 +229,7 @@ def trajectories(language_model: Trained, taggers: Mapping[Key, Trained], readin
 
 
 def _seen(
-    models: dict[int, RecurrentModel],
+    models: dict[float, RecurrentModel],
     taggers: dict[Key, RecurrentModel],
     ids: Int[np.ndarray, " tokens"],
     comparisons: Iterable[_Comparison],

@@ -103,7 +103,10 @@ def by_length(table: pd.DataFrame, ax: Axes, *, x: str, y: str, legend: bool = T
         label = f"{length} symbols{', familiar' if familiar else ''}"
         plots.seeds(rows, ax, x=x, y=y, colour=colour, line="--" if familiar else "-", label=label)
     ax.set(xlabel=x, ylabel=plots.MEASURES.get(y, y))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if x == plots.TOKENS:
+        plots.training_axis(ax, table[x])
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if legend:
         ax.legend(fontsize="small", frameon=True, framealpha=0.85, edgecolor="none")
     return ax

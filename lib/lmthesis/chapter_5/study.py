@@ -40,14 +40,17 @@ def study(scale: Settings) -> Tables:
     parsed = english.parsed_text(scale, text)  # what cannot be had is missed before anything is trained
     made = grid.results(runs.train, _trainings(scale, text))
     models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.epochs)
+    of_rules = made[len(scale.seeds) :]
     return {
-        **english.tables(models, parsed.sentences),
+        **language_models.on_axis(english.tables(models, parsed.sentences), models.tokens),
         "shown": english.shown(models, parsed),
-        **scaffolds.tables(Scaffolds.of(scale, made[len(scale.seeds) :])),
+        **language_models.on_axis(
+            scaffolds.tables(Scaffolds.of(scale, of_rules)), int(of_rules[0].settings["tokens"])
+        ),
         "languages": languages.language_table(scale),
         "samples": languages.sample_table(scale),
         "properties": property_table(scale, text, parsed),
-        "ran": recorded.ran_table(scale, len(text.train.ids) * scale.epochs),
+        "ran": recorded.ran_table(scale, models.tokens * scale.epochs),
     }
 
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lmdynamics import plots
 from lmdynamics.measures.sparsity import chi
+from lmthesis import axis
 
 VIEWS = {**plots.LAYERS, "logits": "#999999"}
 """Colour of each layer, the decoder's output included."""
@@ -29,37 +30,45 @@ KINDS = {"activation": "activations", "gradient": "gradients"}
 """What is looked at of a layer."""
 
 
-def correlations(table: pd.DataFrame, axes: Iterable[Axes], *, log: pd.DataFrame) -> list[Axes]:
-    """Draw a correlation with frequency over epochs, a panel for activations and one for gradients.
+def correlations(
+    table: pd.DataFrame, axes: Iterable[Axes], *, log: pd.DataFrame, line: plots.Line = "-"
+) -> list[Axes]:
+    """Draw a correlation with frequency over training, a panel for activations and one for gradients.
 
     Parameters
     ----------
     table
-        Rows `kind, layer, seed, epoch, correlation`.
+        Rows `kind, layer, seed, tokens_read, correlation`.
     axes
         Two.
     log
         Losses of the language models, to mark when steps were rescaled.
+    line
+        Anything but ``"-"`` adds the means of another run to axes that were drawn on before.
     """
     axes = list(axes)
     for (kind, label), ax in zip(KINDS.items(), axes, strict=True):
         rows = table[table["kind"] == kind]
-        plots.over_epochs(rows, ax, y="correlation", by="layer", colours=VIEWS, legend=False)
+        plots.over_training(rows, ax, y="correlation", by="layer", colours=VIEWS, line=line, legend=False)
+        if line != "-":
+            continue
         plots.mark_rescalings(log, ax)
+        axis.mark_thesis(ax)
         ax.axhline(0, color="0.45", linewidth=1)
         ax.set(title=label, ylabel="correlation with frequency" if ax is axes[0] else "")
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=len(VIEWS))
+    if line == "-":
+        axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=len(VIEWS))
     return axes
 
 
 def classes(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw a correlation with frequency over epochs by class of words: all solid, matched samples dashed.
+    """Draw a correlation with frequency over training by class of words: all solid, matched samples dashed.
 
     Parameters
     ----------
     table
-        Rows `group, seed, epoch, correlation`.
+        Rows `group, seed, tokens_read, correlation`.
     ax
         Where to draw.
     """
@@ -67,10 +76,9 @@ def classes(table: pd.DataFrame, ax: Axes) -> Axes:
     for (name, colour), (suffix, line) in product(CLASSES.items(), styles.items()):
         group = f"{name}{suffix}"
         rows = table[table["group"] == group]
-        plots.seeds(rows, ax, x="epoch", y="correlation", colour=colour, line=line, label=group)
+        plots.seeds(rows, ax, x=plots.TOKENS, y="correlation", colour=colour, line=line, label=group)
     ax.axhline(0, color="0.45", linewidth=1)
-    ax.set(xlabel="epoch", ylabel="correlation with frequency")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plots.training_axis(ax, table[plots.TOKENS]).set_ylabel("correlation with frequency")
     ax.figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     return ax
 

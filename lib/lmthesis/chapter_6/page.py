@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lmdynamics.observe.allocation import METHODS
+from lmthesis import axis
 from lmthesis.chapter_6.claims import CLAIMS
 from lmthesis.chapter_6.words import MAIN, SIDES, frequent
 
@@ -115,10 +116,10 @@ def helping_share(allocated: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per `seed`, `epoch` and `layer`: `share` of the moves that were felt.
+        One row per `seed`, `epoch` (with its `tokens_read`) and `layer`: `share` of the moves that were felt.
     """
     rows = allocated[allocated["method"] == METHODS[-1]]
-    sums = rows.groupby(["seed", "epoch", "layer"])[["helping", "felt"]].sum()
+    sums = rows.groupby(["seed", "epoch", "tokens_read", "layer"])[["helping", "felt"]].sum()
     return (sums["helping"] / sums["felt"]).rename("share").reset_index()
 
 
@@ -198,6 +199,12 @@ def under_sparsities(rho: pd.DataFrame) -> pd.DataFrame:
         choices[how, measure.replace("_", " ")] = {"rho": own}
     names = [name for name in CLAIMS if name != "not_by_size"]  # which asks for no sparsity
     return CLAIMS.verdicts_under(choices, *names).rename_axis(columns=["correlation", "sparsity"])
+
+
+def curves(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the correlations of χ with frequency over all words, over training, that main figures draw."""
+    rho = axis.whole(tables, "rho")
+    return rho.query("model == @MAIN and how == 'pearson' and group == 'all' and measure == 'chi'")
 
 
 def excluded(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -21,25 +21,28 @@ def study(scale: Settings) -> Tables:
     Returns
     -------
     dict[str, pandas.DataFrame]
-        Those of `words.tables` (`words`, `rho`, `class_effects`, `levels`, `noise`, `undefined`) and of
-        `loss_changes.tables` (`steps`, `allocated`, `concentration`); `frequent` and `excluded`, made from
-        them; `log`, the losses; `vocabulary`: one row per word with its id, its `text`, its `frequency` in
-        the training part and its `class`; `properties`: what ran, beside the paper; `ran`: the same in a row.
+        Those of `words.tables` (`words`, `rho`, `class_effects`, `levels`, `noise`, `undefined`);
+        `early_rho`, the second at snapshots within the first epoch; those of `loss_changes.tables` (`steps`,
+        `allocated`, `concentration`); `frequent` and `excluded`, made from them; `log`, the losses;
+        `vocabulary`: one row per word with its id, its `text`, its `frequency` in the training part and its
+        `class`; `properties`: what ran, beside the paper; `ran`: the same in a row for each seed.
     """
     text = language_models.prepared(scale)
     loss_changes.elsewhere(Examples.next_word(text.train.ids), scale)  # too short a text is refused at once
     sparse = words.trained(scale, text)
     of_words = words.tables(sparse)
-    return {
-        **of_words,
+    tables = {
+        **{name: table for name, table in of_words.items() if name != "words"},
+        "early_rho": words.early_table(sparse),
         **loss_changes.tables(sparse, scale, of_words["words"]),
         "frequent": words.frequent_table(of_words["words"]),
         "log": language_models.loss_table(sparse.models),
         "excluded": words.excluded_table(sparse, scale.matched),
         "vocabulary": _vocabulary(sparse),
         "properties": property_table(scale, sparse),
-        "ran": ran_table(scale, len(text.train.ids) * scale.epochs),
+        "ran": ran_table(scale, sparse.models.tokens * scale.epochs),
     }
+    return {"words": of_words["words"], **language_models.on_axis(tables, sparse.models.tokens)}
 
 
 def trainings(scale: Settings) -> list[tuple[RunSettings, Parts]]:

@@ -22,7 +22,7 @@ from lmdynamics.measures import sparsity, trees, words
 from lmdynamics.measures.words import Correlation, WordSums
 from lmdynamics.models import runs
 from lmdynamics.models.recurrent import RecurrentModel
-from lmdynamics.models.runs import Run, RunSettings
+from lmdynamics.models.runs import Checkpoint, Run, RunSettings
 from lmdynamics.observe import activations, gradients
 from lmdynamics.observe.gradients import LOGITS, GradientError
 from lmdynamics.text.streams import Examples, Parts
@@ -255,7 +255,7 @@ def sparsities(name: str, text: MeasuredText, run: Run, epoch: int, own: bool) -
     label = name if name == MAIN else f"{MAIN} ({name})"
     report(f"sparsity of the {label}, seed {seed}, epoch {epoch}")
     try:
-        sums, noise = _sums(text, run, epoch, own=own)
+        sums, noise = _sums(text, run, run.checkpoints(epoch)[-1], own=own)
     except GradientError as error:
         raise GradientError(f"the {label} of seed {seed} after epoch {epoch}: {error}") from error
     tables = {
@@ -274,6 +274,36 @@ def sparsities(name: str, text: MeasuredText, run: Run, epoch: int, own: bool) -
         small = {key: np.min_scalar_type(about[key]).type(about[key]) for key in ("seed", "epoch")}
         tables["words"] = table.assign(**small)[[*small, *table.columns]]
     return tables
+
+
+def early_table(sparse: SparseModels) -> pd.DataFrame:
+    """Return what correlates with frequency at snapshots within the first epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows as in `rho` of `tables`, of χ alone, with `steps` and `tokens_read`.
+    """
+    jobs = [
+        (sparse.texts[MAIN], run, moment)
+        for run in sparse.models.runs
+        for moment in language_models.early(run)
+    ]
+    if not jobs:
+        return pd.DataFrame(
+            columns=["model", "seed", "epoch", "steps", "tokens_read", "side", "layer", "kind"]
+        )
+    return grid.table(early_sparsities, jobs)
+
+
+def early_sparsities(text: MeasuredText, run: Run, moment: Checkpoint) -> pd.DataFrame:
+    """Return what correlates with frequency in one model at a snapshot: rows of `early_table`."""
+    about = {"model": MAIN, **language_models.about(run, moment)}
+    report(f"sparsity of the {MAIN}, seed {about['seed']}, step {moment.step}")
+    sums, _ = _sums(text, run, moment, own=False)
+    table = pd.concat([_rho(sums[side], side, text, run) for side in SIDES], ignore_index=True)
+    table = table.loc[table["measure"] == "chi", ~table.columns.str.contains("_sample_")]
+    return table.assign(**about)[[*about, *table.columns]]
 
 
 def top_layer(run: Run) -> str:
@@ -308,10 +338,10 @@ def values_of(block: gradients.Block) -> Float[Tensor, "tokens columns"]:
 
 
 def _sums(
-    text: MeasuredText, run: Run, epoch: int, *, own: bool
+    text: MeasuredText, run: Run, moment: Checkpoint, *, own: bool
 ) -> tuple[dict[str, WordSums], dict[int, WordSums]]:
     """Sums by target and by input word; and by target over a few random tokens of each word."""
-    model = run.model(epoch)
+    model = run.at(moment)
     columns = columns_of(model, own=own)
     sums = {side: WordSums(len(text.frequency), columns) for side in SIDES}
     top = columns.index(_column("gradient", top_layer(run), "chi"))
@@ -325,7 +355,7 @@ def _sums(
         own=own,
         streams=STREAMS,
         steps_back=text.steps_back,
-        name=f"epoch {epoch} in {run.folder.name}",
+        name=f"step {moment.step} in {run.folder.name}",
     ):
         values = values_of(block)
         sums["target"].update(targets[block.tokens], values)

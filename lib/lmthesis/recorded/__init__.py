@@ -12,7 +12,6 @@ concatenation of its slices. They are written only by the code that measured the
 `data/results`.
 """
 
-import argparse
 import datetime
 import hashlib
 import importlib
@@ -25,15 +24,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
+import lmthesis
 from lmdynamics import plots
-from lmdynamics.ground import paths, storage
+from lmdynamics.ground import storage
 from lmdynamics.ground.provenance import code_fingerprint, provenance
 from lmdynamics.models import runs
 from lmdynamics.text import corpora
@@ -43,15 +43,11 @@ Tables = dict[str, pd.DataFrame]
 Study = Callable[[Any], Tables]
 """The function `study` of a chapter: its settings in, all tables of its page out."""
 
-RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
+RESULTS = Path(__file__).resolve().parents[3] / "data" / "results"
 """Where the book keeps recorded results."""
 ABOUT = "about.json"
 RULES = "rules"
 """Table of the rules of verdict as they were when a slice was recorded."""
-ALL = "all"
-"""In place of a chapter's name: every chapter."""
-NICENESS = 10
-"""What a recording yields to others."""
 SOURCES = ("run", "recorded")
 """Where a page's tables come from: computed now (what was done before is not done again), or kept."""
 
@@ -76,7 +72,9 @@ class Recorded:
 
 def chapters() -> tuple[str, ...]:
     """Names of the chapters that can be recorded: folders of this package with a `study`."""
-    return tuple(path.parent.name for path in sorted(Path(__file__).parent.glob("chapter_*/study.py")))
+    return tuple(
+        path.parent.name for path in sorted(Path(lmthesis.__file__).parent.glob("chapter_*/study.py"))
+    )
 
 
 def results(study: Study, scale: Settings, *, source: str = "run", folder: Path = RESULTS) -> Tables:
@@ -110,6 +108,33 @@ def results(study: Study, scale: Settings, *, source: str = "run", folder: Path 
     once = getattr(sys.modules[study.__module__], "measured_once", None)
     kept = once(folder) if once else {}
     return kept | (study(scale) if source == "run" else load(chapter_of(study), scale, folder).tables)
+
+
+def largest(study: Study, ran: pd.DataFrame, folder: Path = RESULTS) -> Tables:
+    """Return what was recorded at the scale at which models read most, if they read more than here.
+
+    Parameters
+    ----------
+    study
+        The chapter's.
+    ran
+        What ran here: a table of `ran_table`.
+    folder
+        Where recorded results are kept.
+
+    Returns
+    -------
+    dict[str, pandas.DataFrame]
+        Its tables; none where nothing larger was recorded.
+    """
+    chapter, tables = chapter_of(study), Tables()
+    read_here = ran["tokens_read"].max()
+    for name in NAMES:
+        if _slices(_home(folder, chapter, name)):
+            there = read(chapter, name, folder=folder).tables
+            if there["ran"]["tokens_read"].max() > read_here:
+                tables, read_here = there, there["ran"]["tokens_read"].max()
+    return tables
 
 
 def ran_table(scale: Settings, tokens: int) -> pd.DataFrame:
@@ -403,7 +428,11 @@ def _checkout() -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+            ["git", *arguments],
+            cwd=Path(lmthesis.__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -529,43 +558,3 @@ def _command(
     options += [f"--articles {articles}"] if articles is not None else []
     options += [f"--seed {seed}"] if seed is not None else []
     return " ".join(["python -m lmthesis.recorded", chapter, scale_name, *options])
-
-
-def main() -> None:
-    """Record slices, from the command line."""
-    parser = argparse.ArgumentParser(
-        description="Measure chapters at a scale and keep their tables, a seed at a time. What is kept "
-        "already is not measured again; what is killed goes on where it was."
-    )
-    parser.add_argument("chapter", choices=(*chapters(), ALL))
-    parser.add_argument("scale", help=f"one of {', '.join(NAMES)}")
-    parser.add_argument("--seed", type=int, help="record it alone; default: all seeds of the scale")
-    parser.add_argument("--corpus", help="to read in place of the scale's own")
-    parser.add_argument("--articles", type=int, help="to read of it, from its beginning")
-    parser.add_argument("--folder", type=paths.path, default=RESULTS, help="default: data/results")
-    parser.add_argument("--plan", action="store_true", help="say what is to be done, and do nothing")
-    parser.add_argument("--again", action="store_true", help="also what is kept already")
-    call = parser.parse_args()
-    given = {"corpus": call.corpus, "articles": call.articles}
-    try:
-        scales = {
-            name: _module(name, "settings").scale(call.scale, **given)
-            for name in (chapters() if call.chapter == ALL else (call.chapter,))
-        }
-        if call.seed is not None:
-            scales = {name: replace(scale, seeds=(call.seed,)) for name, scale in scales.items()}
-    except ValueError as error:
-        parser.error(str(error))
-    from lmthesis import recording  # which imports this module
-
-    work = recording.Recording(scales, call.folder, corpus=call.corpus, articles=call.articles)
-    if call.plan:
-        print(work.plan(again=call.again))
-        return
-    os.nice(NICENESS)
-    for home in work.record(again=call.again):
-        print(f"recorded in {home}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
