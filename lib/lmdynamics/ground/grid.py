@@ -196,6 +196,16 @@ def thread_stream(
         yield from pool.map(lambda call: function(*call), calls)
 
 
+@contextlib.contextmanager
+def gpu_stream(place: torch.device) -> Iterator[None]:
+    """Have a GPU do this thread's work beside that of other threads; elsewhere, change nothing."""
+    if place.type == "cuda":
+        with torch.cuda.device(place), torch.cuda.stream(torch.cuda.Stream(place)):
+            yield
+    else:
+        yield
+
+
 def device(name: str = "auto") -> torch.device:
     """Return the device of that name; `auto` is CUDA where there is one, else the CPU.
 

@@ -17,10 +17,10 @@ to be looked at; training never goes on from them.
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -218,12 +218,38 @@ class Run:
         return model.to(grid.device(device)).eval()
 
 
+@runtime_checkable
+class Way(Protocol):
+    """A way to train other than `training.epochs`; it has runs of its own."""
+
+    name: str
+    """Stands in the run's definition."""
+
+    @property
+    def code(self) -> str:
+        """The fingerprint of the code that the weights depend on."""
+
+    def epochs(
+        self,
+        model: RecurrentModel,
+        parts: Parts,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        past: Sequence[Epoch] = (),
+        progress: Callable[[int], None],
+        after_step: Callable[[int], None],
+    ) -> Iterator[Epoch]:
+        """Train the model as `training.epochs` does; an end before the last epoch is an end of time."""
+
+
 def train(
     settings: RunSettings,
     parts: Parts,
     *,
     folder: Path | None = None,
     device: str = "auto",
+    way: Way | None = None,
 ) -> Run:
     """Train the epochs that a run does not have yet, and return the run.
 
@@ -239,11 +265,13 @@ def train(
         Where runs are kept; None for `runs` in the cache directory.
     device
         `auto`, `cpu` or `cuda`.
+    way
+        How to train; None for `training.epochs`.
 
     Returns
     -------
     Run
-        With at least `settings.training.epochs` epochs after epoch 0.
+        With at least `settings.training.epochs` epochs after epoch 0; with fewer if a way has no more time.
 
     Raises
     ------
@@ -258,7 +286,7 @@ def train(
         a target, or the training part is shorter than the batch.
     """
     _check_ids(settings, parts)
-    definition = _definition(settings, parts)
+    definition = _definition(settings, parts, way)
     home = (folder or cache_directory() / "runs") / _hash(definition)
     with contextlib.suppress(RunError):
         run = Run(home)  # whole already: no need to wait for whoever trains it further
@@ -274,10 +302,10 @@ def train(
         run = Run(home)
         for epoch in range(min(len(run.epochs), settings.training.epochs + 1)):
             if not run.path(epoch).exists():
-                _restore(run, epoch, settings, parts, device=device)
+                _restore(run, epoch, settings, parts, device=device, way=way)
         if len(run.epochs) > 1 and _lacks_snapshots(run, settings, parts):
-            _restore(run, 1, settings, parts, device=device)
-        _extend(run, settings, parts, device=device)
+            _restore(run, 1, settings, parts, device=device, way=way)
+        _extend(run, settings, parts, device=device, way=way)
     return run
 
 
@@ -315,9 +343,9 @@ def _lacks_snapshots(run: Run, settings: RunSettings, parts: Parts) -> bool:
     return any(step not in there or not run.snapshot_path(step).exists() for step in wanted)
 
 
-def name(settings: RunSettings, parts: Parts) -> str:
-    """Return the name of the folder of a run, the hash of what defines it."""
-    return _hash(_definition(settings, parts))
+def name(settings: RunSettings, parts: Parts, *, way: Way | None = None) -> str:
+    """Return the name of the folder of a run, the hash of what defines it; the way as of `train`."""
+    return _hash(_definition(settings, parts, way))
 
 
 def kept(settings: RunSettings, parts: Parts, *, folder: Path | None = None) -> Run | None:
@@ -332,22 +360,24 @@ def seconds(settings: RunSettings, parts: Parts, *, folder: Path | None = None) 
     return sum(each.seconds for each in run.epochs if each.epoch <= settings.training.epochs) if run else 0.0
 
 
-def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, device: str) -> None:
+def _restore(
+    run: Run, epoch: int, settings: RunSettings, parts: Parts, *, device: str, way: Way | None
+) -> None:
     """Make the checkpoint of an epoch again, to the same bits; of the first, its snapshots too."""
     model, path = _model_before(run, epoch, device), run.path(epoch)
     snapshots = _Snapshots(run, model, settings, parts)
     with Progress(f"{_label(settings)}, epoch {epoch} again", _tokens(settings, parts)) as progress:
-        next(
-            training.epochs(
-                model,
-                parts,
-                settings.training,
-                seed=settings.seed,
-                past=run.epochs[:epoch],
-                progress=progress.advance,
-                after_step=snapshots.after_step,
-            )
+        again = (way.epochs if way else training.epochs)(
+            model,
+            parts,
+            settings.training,
+            seed=settings.seed,
+            past=run.epochs[:epoch],
+            progress=progress.advance,
+            after_step=snapshots.after_step,
         )
+        if next(again, None) is None:
+            raise RunError(f"{path} could not be made again in the time that was given; give it more")
     content = _content(model)
     if hashlib.sha256(content).hexdigest() != run.sha256(epoch):
         raise RunError(
@@ -358,7 +388,7 @@ def _restore(run: Run, epoch: int, settings: RunSettings, parts: Parts, *, devic
     storage.write(path, content)
 
 
-def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> None:
+def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str, way: Way | None) -> None:
     """Train the epochs that the run does not have yet."""
     past, tokens = run.epochs, _tokens(settings, parts)
     missing = settings.training.epochs + 1 - len(past)
@@ -369,7 +399,7 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> No
     done = max(len(past) - 1, 0) * tokens
     note = ""
     with Progress(_label(settings), settings.training.epochs * tokens, done=done) as progress:
-        steps = training.epochs(
+        steps = (way.epochs if way else training.epochs)(
             model,
             parts,
             settings.training,
@@ -380,7 +410,9 @@ def _extend(run: Run, settings: RunSettings, parts: Parts, *, device: str) -> No
         )
         for _ in range(missing):
             note = f"epoch {len(run.epochs)} of {settings.training.epochs}"
-            epoch = next(steps)
+            epoch = next(steps, None)
+            if epoch is None:
+                return
             if epoch.epoch == 1:
                 snapshots.finish()
             _append(run, epoch, model)
@@ -422,7 +454,7 @@ def _initial_model(definition: dict[str, Any]) -> RecurrentModel:
     )
 
 
-def _definition(settings: RunSettings, parts: Parts) -> dict[str, Any]:
+def _definition(settings: RunSettings, parts: Parts, way: Way | None) -> dict[str, Any]:
     """All that decides the weights, less the number of epochs."""
     how = asdict(settings.training)
     del how["epochs"]
@@ -437,7 +469,7 @@ def _definition(settings: RunSettings, parts: Parts) -> dict[str, Any]:
         "vocabulary": _fingerprint(settings.words),
         "class_names": _fingerprint(settings.classes),
         "examples": _examples_fingerprint(parts),
-        "code": code_fingerprint(training.epochs),
+        **({"way": way.name, "code": way.code} if way else {"code": code_fingerprint(training.epochs)}),
     }
 
 
