@@ -2,17 +2,21 @@ import json
 import math
 import threading
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from conftest import never
 
+from lmdynamics.ground.provenance import reached
 from lmdynamics.models import runs, training
 from lmdynamics.models.recurrent import ModelSettings, RecurrentModel
 from lmdynamics.models.runs import Run, RunError, RunSettings
 from lmdynamics.models.together import company, steps, ways
+from lmdynamics.models.together.captured import Captured
 from lmdynamics.models.together.company import Company
+from lmdynamics.models.together.single import Single
 from lmdynamics.models.together.stack import Stack
 from lmdynamics.models.together.steps import Pass
 from lmdynamics.models.training import TrainingError, TrainingSettings
@@ -126,6 +130,39 @@ def test_what_the_steps_never_do_is_wait_for_the_device(monkeypatch):
                     patch.setattr(torch.Tensor, name, never)
                 taken.step(words, words)
             taken.finish()
+
+
+class Graph:
+    """In place of a CUDA graph: takes the step that was captured again, on the memory of the capture."""
+
+    def __init__(self):
+        self.replays, self.registered = 0, []
+
+    def register_generator_state(self, generator):
+        self.registered.append(generator)
+
+    def replay(self):
+        self.replays += 1
+        self.step()
+
+
+def test_a_capture_leaves_no_trace_and_replays_are_the_steps_themselves(monkeypatch):
+    """With all of CUDA replaced but for the order in which it is called."""
+    shape = replace(SHAPE, dropout=0.3)
+    (ours,), (theirs,) = models(1, shape), models(1, shape)
+    steps_of = Captured(Single([ours], HOW))
+    graph, cuda = Graph(), MagicMock()
+    graph.step = lambda: steps_of._steps.step(steps_of._words, steps_of._targets)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    for name in ("Stream", "stream", "current_stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, cuda)
+    (loss,) = Company(lambda models, how: steps_of)._epoch(passes([ours]))
+    monkeypatch.undo()
+    assert (graph.replays, graph.registered) == (7, list(steps_of.generators)), "the eighth step is shorter"
+    (twin_loss,) = Company(ways.streams)._epoch(passes([theirs]))
+    assert loss == twin_loss
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_large_logits_cost_no_precision():
@@ -317,3 +354,12 @@ def test_ways_leave_the_names_of_other_runs_as_they_were(tmp_path):
     settings = json.loads((run.folder / "settings.json").read_text())
     assert "way" not in settings
     assert math.isfinite(run.epochs[-1].dev_loss)
+
+
+def test_the_code_of_a_way_is_its_own_steps_and_no_way_is_in_the_code_of_training():
+    own = {"streams": {"single"}, "graphs": {"single", "captured"}, "stacked": {"stack", "captured"}}
+    for way, steps_of in ways.WAYS.items():
+        modules = {each.module.rpartition(".")[2] for each in reached(Company, steps_of)}
+        assert modules & {"single", "stack", "captured"} == own[way]
+        assert modules >= {"steps", "company", "losses", "recurrent", "streams"}
+    assert not any("together" in each.module for each in reached(training.epochs))
