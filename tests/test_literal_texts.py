@@ -90,7 +90,7 @@ def test_a_paragraph_and_its_command_are_escaped():
 
 
 def test_the_top_of_a_page_is_escaped():
-    ran = pd.DataFrame([{"scale": MARKUP, "tokens_read": 1, "seeds": MARKUP, "date": MARKUP}])
+    ran = pd.DataFrame([{"scale": MARKUP, "tokens_read": 1, "seed": MARKUP, "date": MARKUP}])
     shown = recorded.Top(ran, "run")._repr_html_()
     assert shown.count("&lt;img") == 3
     assert "<img" not in shown
@@ -273,9 +273,9 @@ def test_a_long_word_is_cut_where_it_is_asked_and_keeps_no_half_of_an_escape():
 
 
 def test_a_group_that_begins_with_an_underscore_is_in_the_legend():
-    table = pd.DataFrame({"seed": 0, "epoch": [0, 1], "layer": "_orig_mod.$h$", "cka": [0.1, 0.2]})
+    table = pd.DataFrame({"seed": 0, "tokens_read": [0, 1], "layer": "_orig_mod.$h$", "cka": [0.1, 0.2]})
     figure, ax = plt.subplots()
-    plots.over_epochs(table, ax, y="cka", by="layer", colours={"_orig_mod.$h$": "red", "h2": "blue"})
+    plots.over_training(table, ax, y="cka", by="layer", colours={"_orig_mod.$h$": "red", "h2": "blue"})
     (label,) = (text.get_text() for text in ax.get_legend().get_texts())
     assert label == plots.literal("_orig_mod.$h$")
     figure.canvas.draw()

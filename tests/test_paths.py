@@ -8,7 +8,7 @@ import pytest
 from lmdynamics.ground import paths
 from lmdynamics.models import pretrained
 from lmdynamics.text import corpora
-from lmthesis import recorded
+from lmthesis.recorded import __main__
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_no_corpus_and_no_checkpoints_are_read_from_a_folder_without_a_name():
 def test_nothing_is_recorded_of_or_in_a_folder_without_a_name(monkeypatch, capsys, option, message):
     monkeypatch.setattr(sys, "argv", ["recorded", "chapter_6", "smoke", option, ""])
     with pytest.raises(SystemExit) as exit_:
-        recorded.main()
+        __main__.main()
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
 

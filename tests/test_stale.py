@@ -97,7 +97,7 @@ EDITS = [
     ("how a verdict is decided", "lmdynamics/claims.py", r"< ERROR / len\(cells\)", "<= ERROR / len(cells)", ALL_PAGES),
     ("contextual decomposition", "lmdynamics/observe/decomposition.py", r"alpha=0\.5", "alpha=0.25",
      DECOMPOSING | of_page("5")),
-    ("records", "lmthesis/recorded.py", r'float_format="%.6g"', 'float_format="%.7g"', set()),
+    ("records", "lmthesis/recorded/__init__.py", r'float_format="%.6g"', 'float_format="%.7g"', set()),
 ]  # fmt: skip
 
 

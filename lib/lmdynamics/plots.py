@@ -6,7 +6,7 @@ Texts from elsewhere, such as words of a corpus, are drawn as they are written: 
 Matplotlib, `literal_html` for plotly.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from html import escape
 from typing import Any, Literal
@@ -213,7 +213,7 @@ def over_training(
     return ax
 
 
-def training_axis(ax: Axes, tokens: Iterable[float]) -> Axes:
+def training_axis(ax: Axes, tokens: pd.Series) -> Axes:
     """Let the abscissa be tokens read, logarithmic from the first number above 0 on; 0 stands at its left.
 
     Parameters
@@ -234,7 +234,7 @@ def training_axis(ax: Axes, tokens: Iterable[float]) -> Axes:
     return ax
 
 
-def short(number: float) -> str:
+def short(number: float | int | np.integer) -> str:
     """A large number in a few signs, such as 35K, 1.2M or 11B."""
     for size, sign in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if number >= size:
