@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lmdynamics.ground import paths
 from lmthesis import recorded
+from lmthesis.recorded import drift
 from lmthesis.recorded.recording import Recording
 from lmthesis.scales import NAMES
 
@@ -30,6 +31,9 @@ def main() -> None:
     parser.add_argument("--folder", type=paths.path, default=recorded.RESULTS, help="default: data/results")
     parser.add_argument("--plan", action="store_true", help="say what is to be done, and do nothing")
     parser.add_argument("--again", action="store_true", help="also what is kept already")
+    parser.add_argument(
+        "--check", action="store_true", help="measure what is kept again, and only compare; 1 if it differs"
+    )
     call = parser.parse_args()
     given = {"corpus": call.corpus, "articles": call.articles}
     try:
@@ -45,9 +49,29 @@ def main() -> None:
     if call.plan:
         print(work.plan(again=call.again))
         return
+    if call.check:
+        parser.exit(_check(work))
     os.nice(NICENESS)
     for home in work.record(again=call.again):
         print(f"recorded in {home}", flush=True)
+
+
+def _check(work: Recording) -> int:
+    """Measure slices that are kept again, print how far both are apart, and return the exit status."""
+    status = 0
+    for slice_, kept, measured in work.measured_again():
+        table = drift.difference_table(kept, measured)
+        shown = table[~table["agrees"]] if not table["agrees"].all() else table.nlargest(5, "typical")
+        verdict = (
+            "agrees with what was recorded" if table["agrees"].all() else "differs from what was recorded"
+        )
+        print(
+            f"{slice_.chapter}, seed {slice_.scale.seeds[0]}: {verdict}; differences, as shares of standard"
+        )
+        print(f"deviations (at most {drift.UNTRAINED:g} untrained, {drift.TRAINED:g} typically):")
+        print(shown.to_string(index=False))
+        status |= not table["agrees"].all()
+    return status
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ compares the seed with those before it, whose models must be at hand.
 """
 
 import importlib
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -59,6 +60,15 @@ class Recording:
             for each in self._pairs(seed):
                 if again or not self._is_recorded(each):
                     yield self._record(each)
+
+    def measured_again(self) -> Iterator[tuple[Slice, recorded.Tables, recorded.Tables]]:
+        """Measure each seed that is kept again, and yield the slice with its tables as kept and as of now."""
+        for seed in self.seeds:
+            for each in self._of_seed(seed):
+                kept = recorded.load(*each, self.folder).tables
+                with tempfile.TemporaryDirectory() as folder:
+                    recorded.record(*each, Path(folder), **self._text)
+                    yield each, kept, recorded.load(*each, Path(folder)).tables
 
     def plan(self, *, again: bool = False, seconds: float = SECONDS) -> str:
         """Say of each slice whether it is kept, and what is to be trained for it.
