@@ -109,6 +109,10 @@ def studies():
     return base(2)
 
 
+def waiting(meanwhile=lambda studies: None):
+    return studies()
+
+
 def chosen(quick):
     if quick:
         from small.middle import words as x
@@ -190,6 +194,7 @@ def edges(name):
         ("starred", {"ground:base"}),
         ("rebound", {"edges:wrapped", "ground:base"}),
         ("iterated", {"edges:studies", "ground:base"}),
+        ("waiting", {"edges:studies", "ground:base"}),
         ("chosen", {"middle:words", "aside:ALONE"}),
     ],
 )
@@ -429,7 +434,9 @@ def test_work_for_a_process_with_other_code_is_refused():
 
 def test_provenance_names_versions_machine_and_date():
     found = provenance.provenance()
-    assert {"date", "python", "numpy", "torch", "machine"} <= set(found)
+    assert {"date", "python", "numpy", "torch", "machine", "processor", "accelerator"} <= set(found)
+    assert found["blas"].startswith("NumPy: ")
+    assert "PyTorch: " in found["blas"]
     assert found["date"].endswith("+00:00")
 
 

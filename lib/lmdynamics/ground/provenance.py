@@ -444,11 +444,9 @@ class _Uses(ast.NodeVisitor):
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         around = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        arguments += [each for each in (node.args.vararg, node.args.kwarg) if each]
         for each in around:  # evaluated where the function is defined
             self.visit(each)
-        for note in (*(each.annotation for each in arguments), node.returns):
+        for note in (*(each.annotation for each in _arguments(node.args)), node.returns):
             if note:
                 self._annotation(note)
         self._within(node, (statement for statement in node.body if not _is_text(statement)))
@@ -483,11 +481,17 @@ def _run_time_imports(node: ast.expr, name: str) -> list[Definition]:
     return []
 
 
+def _arguments(arguments: ast.arguments) -> list[ast.arg]:
+    """Return the arguments of a function, without those of a lambda that is a default of one."""
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return named + [each for each in (arguments.vararg, arguments.kwarg) if each]
+
+
 def _local_names(node: ast.AST, package: str) -> dict[str, list[tuple[str, str]]]:
     """Return the names that a function, lambda or comprehension binds."""
     roots: dict[str, list[tuple[str, str]]] = {}
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        roots |= {each.arg: [] for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        roots |= {each.arg: [] for each in _arguments(node.args)}
     global_names: set[str] = set()
     queue = list(ast.iter_child_nodes(node))
     while queue:
