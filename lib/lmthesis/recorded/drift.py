@@ -12,7 +12,7 @@ import pandas as pd
 
 UNTRAINED = 1e-3
 """Largest difference of numbers of the untrained network, as a share of the column's standard deviation."""
-TRAINED = 0.35
+TRAINED = 0.5
 """Median difference of all numbers, as a share of the column's standard deviation."""
 _NOT_COMPARED = ("seconds", "low", "high", "_sample_")
 """Parts of the names of columns that are times, or ends of intervals."""
@@ -55,8 +55,8 @@ def difference_table(
         for column in one.columns.drop(keys):
             if any(part in column for part in _NOT_COMPARED):
                 continue
-            width = one[column].std() or 1.0
-            apart = (one[column] - other[column]).astype(float).abs() / width
+            before, now = (table[column].astype(float) for table in (one, other))
+            apart = (before - now).abs() / (before.std() or 1.0)
             row = {"untrained": apart[untrained].max(), "typical": apart.median()}
             agrees = not (row["untrained"] > UNTRAINED or row["typical"] > TRAINED)
             rows.append({"table": name, "column": column, "rows": len(one), **row, "agrees": agrees})
