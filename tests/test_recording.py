@@ -1,7 +1,11 @@
 """The order of a recording, and what its plan says."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +103,55 @@ def test_a_plan_names_what_is_kept_and_by_which_code(kept, tmp_path, monkeypatch
     monkeypatch.setattr(recorded, "code_fingerprint", lambda function: "old")
     assert "chapter_6, seed 0  yes " in Recording({"chapter_6": scale}, tmp_path).plan(seconds=0.0)
     assert json.loads((home / "about.json").read_text())["code"] == "old"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import joblib
+from lmdynamics.ground import grid
+sys.path.insert(0, {tests!r})
+from test_recording import TINY, Recording, one_seed
+left = {jobs}
+keep = grid._keep
+def count(*job):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    keep(*job)
+grid._keep = count
+with joblib.parallel_config("sequential"):
+    list(Recording(one_seed(), Path({folder!r})).record())
+"""
+
+
+def one_seed():
+    """A chapter at a tiny scale with one seed."""
+    return {"chapter_6": replace(TINY["chapter_6"], seeds=(0,))}
+
+
+def numbers(folder):
+    """The tables of a recording, without what says when and how long."""
+    tables = recorded.load("chapter_6", one_seed()["chapter_6"], folder).tables
+    return {
+        name: table.loc[:, ~table.columns.str.contains("seconds")].to_csv(index=False)
+        for name, table in tables.items()
+        if name != "ran"
+    }
+
+
+def test_two_recordings_are_equal_to_the_bit_though_one_was_killed_in_the_middle(tmp_path, monkeypatch):
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    for folder in folders:
+        monkeypatch.setenv("LMDYNAMICS_CACHE", str(folder / "cache"))
+        if folder.name == "killed":
+            script = KILLED.format(tests=str(Path(__file__).parent), jobs=3, folder=str(folder / "results"))
+            process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+            assert process.returncode == -signal.SIGKILL, process.stderr
+            assert len(list((folder / "cache" / "tables").glob("*/job.json"))) == 3
+            assert not list(folder.rglob("about.json"))
+        list(Recording(one_seed(), folder / "results").record())
+    whole, killed = (numbers(folder / "results") for folder in folders)
+    assert whole == killed
+    assert "rho" in whole
