@@ -84,10 +84,10 @@ DEMO = Settings(
     compared_tokens=50_000,
     sentences=24_000,
     tagger_epochs=5,
-    tagger_tokens=500_000,
+    tagger_tokens=1_000_000,
     probe_epochs=5,
-    probe_train_tokens=4_000,
-    probe_test_tokens=3_000,
+    probe_train_tokens=6_000,
+    probe_test_tokens=4_000,
 )
 DESKTOP = Settings(
     **scales.DESKTOP,
