@@ -13,7 +13,7 @@ from lmdynamics.ground import grid
 from lmdynamics.measures import similarity
 from lmdynamics.measures.probes import ProbeSettings
 from lmdynamics.observe import activations
-from lmthesis import language_models, recorded
+from lmthesis import costs, language_models, recorded
 from lmthesis.chapter_4 import figures, page, probing, settings, taggers, trajectories
 from lmthesis.chapter_4.claims import CLAIMS
 from lmthesis.chapter_4.study import LEFT_OUT, study
@@ -215,7 +215,7 @@ def test_orders_agree_with_themselves(tables):
 
 
 def test_costs_add_up_to_the_whole(trained, tables):
-    table = page.costs(tables["costs"])
+    table = costs.shares(tables["costs"])
     assert table["share"].sum() == pytest.approx(1)
     assert (table["seconds"] > 0).all()
     seconds = table.set_index("work")["seconds"]

@@ -23,6 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,20 @@ class Job(NamedTuple):
         return cache_directory() / "tables" / f"{self.name}-{_hash(json.dumps(parts).encode())}"
 
 
+class Cost(NamedTuple):
+    """What a job took."""
+
+    function: str
+    """Its name."""
+    seconds: float
+    """Of one processor, when the job was done."""
+    seed: int | None
+    """That its rows name, if they do."""
+
+
+_SPENT: ContextVar[list[Cost] | None] = ContextVar("spent", default=None)
+
+
 def table(function: Function, calls: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     """Return the rows of all jobs as one table, in the order of the calls; each job returns one table.
 
@@ -126,9 +141,25 @@ def tables(function: Function, calls: Iterable[tuple[Any, ...]]) -> dict[str, pd
             f"need one cache directory for all workers, got no {absent[0]} here after the job was done; let "
             "LMDYNAMICS_CACHE name the same folder of a disk that they share"
         )
-    parts = [_read(folder) for folder in folders]
+    parts = []
+    for folder in folders:
+        seconds, part = _read(folder)
+        parts.append(part)
+        if (spent := _SPENT.get()) is not None:
+            spent.append(Cost(function.__name__, seconds, _seed(part)))
     names = dict.fromkeys(name for each in parts for name in each)
     return {name: _concatenation([each[name] for each in parts if name in each]) for name in names}
+
+
+@contextlib.contextmanager
+def costs() -> Iterator[list[Cost]]:
+    """Collect what jobs took when they were done, of all jobs whose tables are read meanwhile."""
+    spent: list[Cost] = []
+    token = _SPENT.set(spent)
+    try:
+        yield spent
+    finally:
+        _SPENT.reset(token)
 
 
 def results(
@@ -345,8 +376,14 @@ def _keep(function: Function, arguments: tuple[Any, ...], code: str, folder: Pat
         storage.write_folder(folder, {**contents, "job.json": (json.dumps(about, indent=1) + "\n").encode()})
 
 
-def _read(folder: Path) -> dict[str, pd.DataFrame]:
-    """Return the kept tables of a job."""
+def _seed(part: Tables) -> int | None:
+    """The seed that the rows of a job's first table name."""
+    first = next(iter(part.values()), pd.DataFrame())
+    return int(first["seed"].iloc[0]) if "seed" in first and len(first) else None
+
+
+def _read(folder: Path) -> tuple[float, dict[str, pd.DataFrame]]:
+    """Return how many seconds a kept job took, and its tables."""
     parts = {}
     try:
         about = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -355,9 +392,10 @@ def _read(folder: Path) -> dict[str, pd.DataFrame]:
             if _hash(content) != digest:
                 raise ValueError(f"the hash of {name}.parquet is not the one in job.json")
             parts[name] = pd.read_parquet(io.BytesIO(content))
+        seconds = float(about["seconds"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise TableError(f"{folder} holds damaged tables ({error}); delete it and run again") from error
-    return parts
+    return seconds, parts
 
 
 def _concatenation(parts: list[pd.DataFrame]) -> pd.DataFrame:

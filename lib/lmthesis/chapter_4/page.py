@@ -147,15 +147,3 @@ def under_measures(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             for measure in MEASURES
         }
     )
-
-
-def costs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table `costs` over all seeds.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each kind of `work`: `seconds` and its `share` of all.
-    """
-    seconds = table.groupby("work", sort=False)["seconds"].sum().sort_values(ascending=False).reset_index()
-    return seconds.assign(share=seconds["seconds"] / seconds["seconds"].sum())

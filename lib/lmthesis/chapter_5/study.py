@@ -11,7 +11,7 @@ from lmdynamics.models.recurrent import ModelSettings
 from lmdynamics.models.runs import RunSettings
 from lmdynamics.text.streams import Parts
 from lmdynamics.text.vocabulary import PreparedText
-from lmthesis import language_models, recorded
+from lmthesis import costs, language_models, recorded
 from lmthesis.chapter_5 import english, languages, scaffolds
 from lmthesis.chapter_5.english import ParsedText
 from lmthesis.chapter_5.scaffolds import Scaffolds
@@ -21,6 +21,14 @@ from lmthesis.recorded import Recorded, Tables
 
 LEFT_OUT = ("shown",)
 """Tables that are not recorded: they hold sentences by others."""
+OBSERVED = {
+    "pair_tables": "interdependence of all pairs of words",
+    "rule": "how probable ω is",
+    "decomposed": "what ω is expected from",
+    "consumed": "how much of a scaffold is needed",
+    "gradients": "gradients at each symbol",
+}
+"""What each job of this chapter does."""
 OF_TEXT = (*english.TABLES, "properties", "ran")
 """Tables that depend on the text that a scale reads; made-up languages do not."""
 
@@ -33,23 +41,29 @@ def study(scale: Settings) -> Tables:
     dict[str, pandas.DataFrame]
         Those of `english.tables` (`strata`, `by_distance`, `effects`, `correlations`, `attachment`), `shown`,
         and those of `scaffolds.tables` (`rule`, `decomposed`, `consumed`, `gradients`); `languages` and
-        `samples`, of the made-up languages; `properties`: what ran, beside the paper; `ran`: the same in a
-        row. The page also shows those of `measured_once`.
+        `samples`, of the made-up languages; `costs`: what all took; `properties`: what ran, beside the paper;
+        `ran`: the same in a row for each seed. The page also shows those of `measured_once`.
     """
     text = language_models.prepared(scale)
     parsed = english.parsed_text(scale, text)  # what cannot be had is missed before anything is trained
     made = grid.results(runs.train, _trainings(scale, text))
     models = LanguageModels(text, tuple(made[: len(scale.seeds)]), scale.epochs)
     of_rules = made[len(scale.seeds) :]
+    with grid.costs() as spent:
+        of_english = english.tables(models, parsed.sentences)
+        of_languages = scaffolds.tables(Scaffolds.of(scale, of_rules))
+    trained = {
+        "models of English": [(run, scale.epochs) for run in models.runs],
+        "models of made-up languages": [(run, scale.rule_epochs) for run in of_rules],
+    }
     return {
-        **language_models.on_axis(english.tables(models, parsed.sentences), models.tokens),
+        **language_models.on_axis(of_english, models.tokens),
         "shown": english.shown(models, parsed),
-        **language_models.on_axis(
-            scaffolds.tables(Scaffolds.of(scale, of_rules)), int(of_rules[0].settings["tokens"])
-        ),
+        **language_models.on_axis(of_languages, int(of_rules[0].settings["tokens"])),
         "languages": languages.language_table(scale),
         "samples": languages.sample_table(scale),
         "properties": property_table(scale, text, parsed),
+        "costs": costs.table(trained, spent, OBSERVED),
         "ran": recorded.ran_table(scale, models.tokens * scale.epochs),
     }
 

@@ -3,14 +3,21 @@
 import numpy as np
 import pandas as pd
 
+from lmdynamics.ground import grid
 from lmdynamics.models.runs import RunSettings
 from lmdynamics.text.streams import Examples, Parts
-from lmthesis import language_models
+from lmthesis import costs, language_models
 from lmthesis.chapter_6 import loss_changes, words
 from lmthesis.chapter_6.settings import THESIS, Settings
 from lmthesis.chapter_6.words import CLASSES, MAIN, MeasuredText, SparseModels
 from lmthesis.recorded import Tables, ran_table
 
+OBSERVED = {
+    "sparsities": "sparsity by word",
+    "early_sparsities": "sparsity by word, within the first epoch",
+    "allocations": "allocation of the change of loss",
+}
+"""What each job of this chapter does."""
 LEFT_OUT = ("words", "vocabulary")
 """Tables that are not recorded: they have a row for every word."""
 
@@ -25,21 +32,30 @@ def study(scale: Settings) -> Tables:
         `early_rho`, the second at snapshots within the first epoch; those of `loss_changes.tables` (`steps`,
         `allocated`, `concentration`); `frequent` and `excluded`, made from them; `log`, the losses;
         `vocabulary`: one row per word with its id, its `text`, its `frequency` in the training part and its
-        `class`; `properties`: what ran, beside the paper; `ran`: the same in a row for each seed.
+        `class`; `costs`: what all took; `properties`: what ran, beside the paper; `ran`: the same in a row
+        for each seed.
     """
     text = language_models.prepared(scale)
     loss_changes.elsewhere(Examples.next_word(text.train.ids), scale)  # too short a text is refused at once
     sparse = words.trained(scale, text)
-    of_words = words.tables(sparse)
+    with grid.costs() as spent:
+        of_words = words.tables(sparse)
+        early_rho = words.early_table(sparse)
+        of_steps = loss_changes.tables(sparse, scale, of_words["words"])
+    trained = {"language models": [(run, scale.epochs) for run in sparse.models.runs]} | {
+        f"controls, {name}": [(run, sparse.control_epochs) for run in of_kind]
+        for name, of_kind in sparse.controls.items()
+    }
     tables = {
         **{name: table for name, table in of_words.items() if name != "words"},
-        "early_rho": words.early_table(sparse),
-        **loss_changes.tables(sparse, scale, of_words["words"]),
+        "early_rho": early_rho,
+        **of_steps,
         "frequent": words.frequent_table(of_words["words"]),
         "log": language_models.loss_table(sparse.models),
         "excluded": words.excluded_table(sparse, scale.matched),
         "vocabulary": _vocabulary(sparse),
         "properties": property_table(scale, sparse),
+        "costs": costs.table(trained, spent, OBSERVED),
         "ran": ran_table(scale, sparse.models.tokens * scale.epochs),
     }
     return {"words": of_words["words"], **language_models.on_axis(tables, sparse.models.tokens)}
