@@ -200,7 +200,7 @@ def test_nothing_is_run_where_the_first_step_leaves_no_book(two_pages, executed,
 
 @pytest.mark.parametrize(
     ("variable", "choices"),
-    [(pages.SOURCE, "run, recorded, ready"), (pages.SCALE, "smoke, demo, desktop, thesis")],
+    [(pages.SOURCE, "run, recorded, ready"), (pages.SCALE, "smoke, demo, desktop, gpu, thesis")],
 )
 def test_an_unknown_source_or_scale_is_refused_with_the_choices(
     tiny_book, monkeypatch, capsys, variable, choices

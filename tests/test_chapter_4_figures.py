@@ -10,7 +10,7 @@ from lmthesis.chapter_4 import figures
 
 mpl.use("agg")
 ROWS = [
-    {"seed": seed, "epoch": epoch, "layer": layer, "svcca": (epoch + seed) / 10}
+    {"seed": seed, "epoch": epoch, "tokens_read": 10 * epoch, "layer": layer, "svcca": (epoch + seed) / 10}
     for seed in (0, 1)
     for epoch in range(4)
     for layer in ("e", "h1", "h2")
@@ -75,10 +75,29 @@ def test_baselines_are_horizontals_where_they_have_one_epoch_and_nothing_where_t
 
 def test_the_first_figure_of_the_book_has_a_thick_line_for_each_layer():
     final, other = TABLE.assign(comparison="final"), TABLE.assign(comparison="permuted", svcca=0.0)
-    losses = pd.DataFrame({"seed": [0, 1], "epoch": [2, 2], "rescaled": [True, False]})
+    losses = pd.DataFrame({"seed": [0, 1], "tokens_read": [20, 20], "rescaled": [True, False]})
     figure = figures.PICTURE({"similarities": pd.concat([final, other]), "losses": losses})
     (ax,) = figure.axes
     thick = [line for line in ax.lines if line.get_linewidth() > 2]
     assert [line.get_label() for line in thick] == ["e", "h1", "h2"]
     np.testing.assert_allclose(thick[0].get_ydata(), [0.05, 0.15, 0.25, 0.35])
+    assert [text.get_text() for text in ax.texts] == ["the thesis's first checkpoint", "its last"]
+    plt.close(figure)
+
+
+def test_the_first_epoch_and_a_longer_recorded_run_stand_in_the_same_figure():
+    final = TABLE.assign(comparison="final")
+    early = final.query("epoch == 0").assign(epoch=0.1, tokens_read=1, svcca=0.5)
+    losses = pd.DataFrame({"seed": [0], "tokens_read": [20], "rescaled": [False]})
+    tables = {"similarities": final, "early_similarities": early, "losses": losses}
+    ran = pd.DataFrame({"scale": "desktop", "tokens_read": [3_000_000] * 2, "seed": [0, 1]})
+    longer = {"similarities": final.assign(tokens_read=1_000_000 * final["epoch"]), "ran": ran}
+    figure = figures.PICTURE(tables, longer)
+    (ax,) = figure.axes
+    thick = [line for line in ax.lines if line.get_linewidth() > 2]
+    assert thick[0].get_xdata().tolist() == [0, 1, 10, 20, 30]
+    beside = [line for line in ax.lines if line.get_linestyle() == "-."]
+    assert beside[0].get_xdata().tolist() == [0, 1_000_000, 2_000_000, 3_000_000]
+    said = [text.get_text() for text in ax.texts]
+    assert "dash-dotted: recorded, scale desktop, 3M tokens, seeds 0, 1" in said
     plt.close(figure)

@@ -11,7 +11,9 @@ from conftest import only
 
 from lmdynamics.ground import grid
 from lmdynamics.measures import similarity
+from lmdynamics.models.training import mean_loss
 from lmdynamics.observe import activations
+from lmdynamics.text.streams import Examples
 from lmthesis import language_models, recorded
 from lmthesis.chapter_4 import layers, settings
 from lmthesis.chapter_4.study import of_language_models, property_table
@@ -106,7 +108,8 @@ def test_a_study_that_was_done_measures_nothing_and_one_more_seed_measures_itsel
     pd.testing.assert_frame_equal(of_language_models(SMALL)["similarities"], tables["similarities"])
     assert jobs == []
     more = of_language_models(replace(SMALL, seeds=(2, *SMALL.seeds)))["similarities"]
-    assert Counter(jobs) == {"within_model": 1, "between_models": 2}
+    own = {"within_model": 1, "within_first_epoch": 1, "early_losses": 1}
+    assert Counter(jobs) == {**own, "between_models": 2}
     before, both = tables["similarities"], more[(more[["seed", "other_seed"]] < 2).all(axis=1)]
     pd.testing.assert_frame_equal(both.reset_index(drop=True), before)
 
@@ -117,7 +120,7 @@ def test_one_seed_has_no_other_to_be_compared_with(tables, jobs, models):
     pd.testing.assert_frame_equal(alone, own)
     one = replace(models, runs=models.runs[1:])
     ceiling = layers.ceiling_table(one, models.text.test.ids)
-    assert (len(ceiling), set(ceiling)) == (0, set(alone))
+    assert (len(ceiling), set(ceiling) | {"tokens_read"}) == (0, set(alone))
     assert jobs == []
 
 
@@ -131,4 +134,37 @@ def test_the_properties_name_what_ran(models):
     properties = property_table(scale, models.text).set_index("property")["this run"]
     assert properties["tokens to train on"] == f"{len(models.text.train.ids):,}"
     assert properties["tokens to compare layers on"] == "1,000"
-    assert properties["seeds"] == "0, 1"
+
+
+def test_within_the_first_epoch_layers_are_compared_with_their_final_state_and_with_each_other(
+    tables, models
+):
+    early, run = tables["early_similarities"], models.of_seed(1)
+    moments = [each for each in run.checkpoints() if 0 < each.epoch < 1]
+    assert sorted(set(early["steps"])) == [each.step for each in moments]
+    assert len(early) == 2 * len(moments) * (3 + 3 + 3), "final, permuted, pairs of layers; two seeds"
+    last, moment = models.epochs, moments[-1]
+    (row,) = early.query(
+        "seed == 1 and comparison == 'final' and layer == 'h1' and steps == @moment.step"
+    ).to_dict("records")
+    assert (row["epoch"], row["tokens_read"]) == (moment.epoch, moment.tokens_read)
+    ids = activations.spread(models.text.test.ids, SMALL.compared_tokens)
+    x, y = (activations.states(model, ids)["h1"] for model in (run.at(moment), run.model(last)))
+    assert row["svcca"] == pytest.approx(similarity.svcca(x, y), abs=1e-9)
+
+
+def test_losses_within_the_first_epoch_are_those_of_the_snapshots(tables, models):
+    early = tables["early_losses"].query("seed == 0")
+    run, examples = models.of_seed(0), Examples.next_word(models.text.test.ids)
+    moments = [each for each in run.checkpoints() if 0 < each.epoch < 1]
+    assert early["tokens_read"].tolist() == [each.tokens_read for each in moments]
+    losses = [mean_loss(run.at(each), examples) for each in moments]
+    assert early["test_loss"].tolist() == pytest.approx(losses)
+    assert losses[0] > losses[-1]
+
+
+def test_all_tables_over_training_say_how_much_was_read(tables, models):
+    for name in ("losses", "similarities"):
+        table = tables[name]
+        assert (table["tokens_read"] == table["epoch"] * models.tokens).all()
+    assert tables["ran"]["tokens_read"].tolist() == [models.tokens * models.epochs] * 2

@@ -24,6 +24,7 @@ from lmthesis.chapter_6 import loss_changes, page, settings
 from lmthesis.chapter_6 import words as of_words
 from lmthesis.chapter_6.claims import CLAIMS
 from lmthesis.chapter_6.study import LEFT_OUT, study
+from lmthesis.recorded.recording import Recording
 
 SMALL = settings.scale("smoke", epochs=2)
 MAIN, SHUFFLED, NARROW = of_words.MAIN, of_words.SHUFFLED, "20 units"
@@ -204,8 +205,8 @@ def damage(patch, place, value):
     """Let all runs give models with one weight, or one row of them, that is wrong."""
     whole = Run.model
 
-    def model(run, *which):
-        found = whole(run, *which)
+    def model(run, *which, **how):
+        found = whole(run, *which, **how)
         name, at = place
         with torch.no_grad():
             found.get_parameter(name)[at] = value
@@ -376,7 +377,7 @@ def test_what_later_words_send_back_is_nothing_at_the_top_and_something_below(ta
 
 
 def test_recorded_tables_hold_no_text_and_decide_as_they_did(tables, tmp_path):
-    home = recorded.record("chapter_6", SMALL, tmp_path)
+    home = next(iter(list(Recording({"chapter_6": SMALL}, tmp_path).record())))
     assert {path.stem for path in home.glob("*.csv")} == set(tables) - set(LEFT_OUT) | {"rules"}
     kept = recorded.results(study, SMALL, source="recorded", folder=tmp_path)
     before, after = (CLAIMS.verdict_table(each) for each in (tables, kept))
@@ -411,7 +412,21 @@ def test_a_study_that_was_done_measures_nothing_and_one_more_seed_measures_one(t
         assert jobs == []
         study(replace(SMALL, seeds=(*SMALL.seeds, 2)))
     of_one_seed = SMALL.epochs + 1 + len(SMALL.widths) + 1
-    assert sorted(jobs) == ["allocations"] * SMALL.epochs + ["sparsities"] * of_one_seed
+    snapshots = tables["early_rho"].query("seed == 0")["steps"].nunique()
+    assert snapshots > 0
+    wanted = ["allocations"] * SMALL.epochs + ["early_sparsities"] * snapshots + ["sparsities"] * of_one_seed
+    assert sorted(jobs) == wanted
+
+
+def test_within_the_first_epoch_correlations_are_those_of_the_snapshots(models, tables):
+    early, run = tables["early_rho"], models.models.runs[0]
+    moment = [each for each in run.checkpoints() if 0 < each.epoch < 1][-1]
+    rows = early.query("seed == 0 and steps == @moment.step")
+    assert set(rows["tokens_read"]) == {moment.tokens_read}
+    sums, _ = of_words._sums(models.texts[MAIN], run, moment, own=False)
+    expected = of_words._rho(sums["target"], "target", models.texts[MAIN], run).query("measure == 'chi'")
+    own = rows.query("side == 'target'")
+    assert own["correlation"].tolist() == pytest.approx(expected["correlation"].tolist(), nan_ok=True)
 
 
 def test_the_check_of_allocation_tells_rises_from_falls():

@@ -195,6 +195,14 @@ def test_six_digits_of_a_number_are_kept(measured, monkeypatch, tmp_path):
     assert (tmp_path / "chapter_5-smoke" / "seed-0" / "rule.csv").read_text() == "omega\n0.333333\n"
 
 
+def test_truths_come_back_as_truths_and_words_as_words(measured, monkeypatch, tmp_path):
+    table = pd.DataFrame({"labels": "true", "rescaled": [True, False], "word": ["None", "nan"], "n": [1, 2]})
+    study = chapter_5.study
+    monkeypatch.setattr(chapter_5, "study", lambda scale: study(scale) | {"rule": table})
+    recorded.record("chapter_5", ONE_BY_ONE[0], tmp_path)
+    pd.testing.assert_frame_equal(recorded.load("chapter_5", settings.SMOKE, tmp_path).tables["rule"], table)
+
+
 DAMAGES = {
     "a bit": lambda content, at, random: (
         content[:at] + bytes([content[at] ^ 1 << random.randrange(8)]) + content[at + 1 :]

@@ -62,7 +62,7 @@ class RunSettings:
 class Checkpoint(NamedTuple):
     """A moment of training at which the model was kept."""
 
-    epoch: float
+    epoch: float | int
     """Passes over the training part; between 0 and 1 for a snapshot."""
     step: int
     """Steps of optimisation since the beginning."""

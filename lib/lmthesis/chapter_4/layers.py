@@ -31,9 +31,9 @@ from lmdynamics.observe import activations
 from lmthesis import language_models
 from lmthesis.language_models import LanguageModels
 
-View = tuple[int, float, str]
+View = tuple[int, float | int, str]
 """Seed, epoch and layer."""
-Models = dict[tuple[int, float], RecurrentModel]
+Models = dict[tuple[int, float | int], RecurrentModel]
 """By seed and epoch."""
 OTHER_SEED = "other seed"
 """The comparison of two models; all others are of one."""

@@ -129,7 +129,7 @@ def _readings(taggers: Taggers, compared_tokens: int | None) -> Iterator[Reading
 
 class _Comparison(NamedTuple):
     key: Key
-    epoch: float
+    epoch: float | int
     layer: str
     permuted: bool = False
 
@@ -169,7 +169,7 @@ def trajectories(language_model: Trained, taggers: Mapping[Key, Trained], readin
         for key, layer in product(taggers, names)
         if key.labels == "true"
     ]
-    models: dict[float, RecurrentModel] = {epoch: run.model(epoch) for epoch in range(last + 1)}
+    models: dict[float | int, RecurrentModel] = {epoch: run.model(epoch) for epoch in range(last + 1)}
     return _compared(models, taggers, reading, comparisons, run.settings["seed"])
 
 
@@ -197,7 +197,7 @@ def early_trajectories(run: Run, taggers: Mapping[Key, Trained], reading: Readin
 
 
 def _compared(
-    models: dict[float, RecurrentModel],
+    models: dict[float | int, RecurrentModel],
     taggers: Mapping[Key, Trained],
     reading: Reading,
     comparisons: list[_Comparison],
@@ -229,7 +229,7 @@ def _compared(
 
 
 def _seen(
-    models: dict[float, RecurrentModel],
+    models: dict[float | int, RecurrentModel],
     taggers: dict[Key, RecurrentModel],
     ids: Int[np.ndarray, " tokens"],
     comparisons: Iterable[_Comparison],

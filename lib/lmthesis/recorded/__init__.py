@@ -465,11 +465,22 @@ def _tables(home: Path) -> Tables:
 
 
 def _tables_of(contents: Mapping[str, bytes]) -> Tables:
-    return {  # an empty cell alone is NaN: "None" may be a word
-        name.removesuffix(".csv"): pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""])
+    return {
+        name.removesuffix(".csv"): _table(content)
         for name, content in sorted(contents.items())
         if name.endswith(".csv")
     }
+
+
+def _table(content: bytes) -> pd.DataFrame:
+    """Return the table in a file as it was written: "None" may be a word, and "true" is no truth."""
+    empty: Any = {"keep_default_na": False, "na_values": [""]}
+    table = pd.read_csv(io.BytesIO(content), **empty)
+    if truths := [name for name in table if table[name].dtype == bool]:
+        texts = pd.read_csv(io.BytesIO(content), usecols=truths, dtype=str, **empty)
+        words = [name for name in truths if not texts[name].isin(["True", "False"]).all()]
+        table = table.assign(**texts[words])
+    return table
 
 
 def _draw(chapter: str, home: Path) -> None:
