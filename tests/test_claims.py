@@ -354,6 +354,44 @@ def test_the_rule_is_the_code_of_the_margin_and_of_the_deciding_and_nothing_that
     assert CLAIMS["large"].rule != CLAIMS["small"].rule
 
 
+def test_what_the_source_reports_stands_beside_the_section():
+    claims = Claims()
+
+    @claims.finding("section 1")
+    def large(t):
+        """It is large.
+
+        Margin: the mean.
+
+        Reported: near
+        <0.64>.
+        """
+        return t["y"].mean()
+
+    claim = claims["large"]
+    assert (claim.statement, claim.measured_as, claim.reported) == ("It is large.", "the mean", "near <0.64>")
+    assert claim.origin == "section 1; reported: near <0.64>"
+    assert CLAIMS["large"].origin == "section 1"
+    shown = claims.verdicts({"t": HIGH}, "large")._repr_html_()
+    assert "(section 1; reported: near &lt;0.64&gt;)" in shown
+    assert claims.verdict_table({"t": HIGH}).loc[0, "source"] == claim.origin
+
+
+def test_a_source_reports_one_thing_at_most():
+    def large(t):
+        """It is large.
+
+        Margin: the mean.
+
+        Reported: 1.
+
+        Reported: 2.
+        """
+
+    with pytest.raises(ValueError, match="at most one may begin with 'Reported:'"):
+        Claims().finding("section 1")(large)
+
+
 def test_a_claim_needs_a_statement_what_its_margin_is_and_a_name_of_its_own():
     claims = Claims()
 

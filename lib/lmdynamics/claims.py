@@ -105,6 +105,13 @@ class Claim:
     """By the name of the argument."""
     rows: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
     """Keeps, of each table, what the margins are of."""
+    reported: str = ""
+    """The source's own number, where its text or a table gives one."""
+
+    @property
+    def origin(self) -> str:
+        """Section and figure, and the number that stands there."""
+        return f"{self.source}; reported: {self.reported}" if self.reported else self.source
 
     @cached_property
     def rule(self) -> str:
@@ -211,7 +218,7 @@ def _row(verdict: Verdict, rule: str) -> str:
     about = f"{verdict.numbers} {rule}".strip()
     return (
         f'<tr class="{kind}"><td><strong>{verdict.outcome}</strong></td><td>{escape(claim.statement)} '
-        f"<small>({escape(claim.source)})</small><br><small>{escape(about)}</small></td></tr>"
+        f"<small>({escape(claim.origin)})</small><br><small>{escape(about)}</small></td></tr>"
     )
 
 
@@ -237,9 +244,10 @@ class Claims(dict[str, Claim]):
         The function that it decorates takes tables, by the names that its study gives them, and returns a
         number, or one for each cell: a series or a table, whose labels name the cells. It raises
         `OutOfReachError` where these tables cannot have what it looks for. The first paragraph of its
-        docstring is the statement; another says, after ``Margin:``, what a margin is. Arguments by keyword
-        alone whose default is a `Threshold` are what a verdict may turn on; ``{name}`` in the docstring
-        stands for its value.
+        docstring is the statement; another says, after ``Margin:``, what a margin is; one more may say, after
+        ``Reported:``, which number the source's text or a table gives. Arguments by keyword alone whose
+        default is a `Threshold` are what a verdict may turn on; ``{name}`` in the docstring stands for its
+        value.
 
         Parameters
         ----------
@@ -251,7 +259,7 @@ class Claims(dict[str, Claim]):
         Raises
         ------
         ValueError
-            If the docstring does not say both, or the name is taken.
+            If the docstring lacks statement or margin, or says one twice, or the name is taken.
         """
 
         def add(margins: Rule) -> Rule:
@@ -260,7 +268,7 @@ class Claims(dict[str, Claim]):
                 raise ValueError(f"claims need names of their own, got {name!r} twice")
             parameters = inspect.signature(margins).parameters.values()
             thresholds = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
-            statement, measured_as = _said(margins, thresholds)
+            statement, measured_as, reported = _said(margins, thresholds)
             self[name] = Claim(
                 name=name,
                 statement=statement,
@@ -270,6 +278,7 @@ class Claims(dict[str, Claim]):
                 tables=tuple(one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD),
                 thresholds=thresholds,
                 rows=rows,
+                reported=reported,
             )
             return margins
 
@@ -306,14 +315,14 @@ class Claims(dict[str, Claim]):
         Returns
         -------
         pandas.DataFrame
-            One row per claim: `finding`, `source`, `verdict`; of its weakest cell the name, `weakest`, the
+            One row per claim: `finding`, `source` with what it reports, `verdict`; of its weakest cell the name, `weakest`, the
             `margin` (a number) and the ends of its interval, `low` and `high`; the number of `cells` and how
             many are `positive`; the number of `seeds`; what is to be said of the `rule`.
         """
         rows = []
         for claim in self._decided_by(tables):
             verdict = decide(claim, tables)
-            row: dict[str, object] = {"finding": claim.statement, "source": claim.source}
+            row: dict[str, object] = {"finding": claim.statement, "source": claim.origin}
             row |= {"verdict": verdict.outcome}
             row |= {name: getattr(verdict, name) for name in ("weakest", "margin", "low", "high", "positive")}
             row |= {"cells": len(verdict.cells), "seeds": verdict.seeds}
@@ -386,6 +395,18 @@ class Claims(dict[str, Claim]):
         rules = [{"finding": name, "fingerprint": claim.rule} for name, claim in self.items()]
         return pd.DataFrame(rules, columns=["finding", "fingerprint"])
 
+    def rule_changes(self, claim: Claim, tables: Tables) -> list[str]:
+        """Return what has changed of a claim's rule since tables were recorded, in words; none if nothing."""
+        if "rules" not in tables:
+            return []
+        then = tables["rules"].loc[tables["rules"]["finding"] == claim.name, "fingerprint"].unique()
+        changes = [] if len(then) else ["made after this was recorded"]
+        for rule in (each for each in then if each != claim.rule):
+            before = self._dates.get((claim.name, rule))
+            since = f" of {before}" if before else ""
+            changes.append(f"changed after this was recorded under rule {rule[:7]}{since}")
+        return changes
+
     def register(self, date: str) -> int:
         """Write down the date of every rule that has none yet, and return how many these are.
 
@@ -427,15 +448,7 @@ class Claims(dict[str, Claim]):
             return ""
         date = self._dates.get((claim.name, claim.rule))
         about = f"Rule {claim.rule[:7]}" + (f" of {date}" if date else ", not dated yet")
-        if "rules" in tables:
-            then = tables["rules"].loc[tables["rules"]["finding"] == claim.name, "fingerprint"].unique()
-            if not len(then):
-                about += ", made after this was recorded"
-            for rule in (each for each in then if each != claim.rule):
-                before = self._dates.get((claim.name, rule))
-                about += f", changed after this was recorded under rule {rule[:7]}"
-                about += f" of {before}" if before else ""
-        return f"{about}."
+        return f"{', '.join([about, *self.rule_changes(claim, tables)])}."
 
     def _chosen(self, names: tuple[str, ...]) -> list[Claim]:
         if unknown := [name for name in names if name not in self]:
@@ -446,17 +459,20 @@ class Claims(dict[str, Claim]):
         return [claim for claim in self.values() if set(claim.tables) <= tables.keys()]
 
 
-def _said(margins: Rule, thresholds: Mapping[str, Threshold]) -> tuple[str, str]:
-    """The statement of a claim and what its margin is, from a docstring."""
-    paragraphs = [" ".join(each.split()) for each in (inspect.getdoc(margins) or "").split("\n\n")]
-    measured_as = [each.removeprefix("Margin:").strip() for each in paragraphs if each.startswith("Margin:")]
-    if not paragraphs[0] or len(measured_as) != 1:
+def _said(margins: Rule, thresholds: Mapping[str, Threshold]) -> tuple[str, str, str]:
+    """The statement of a claim, what its margin is, and what its source reports, from a docstring."""
+    statement, *others = [" ".join(each.split()) for each in (inspect.getdoc(margins) or "").split("\n\n")]
+    measured_as, reported = (
+        [each.removeprefix(mark).strip().rstrip(".") for each in others if each.startswith(mark)]
+        for mark in ("Margin:", "Reported:")
+    )
+    if not statement or len(measured_as) != 1 or len(reported) > 1:
         raise ValueError(
             f"the docstring of {margins.__name__} needs a statement, and a paragraph that begins with "
-            "'Margin:' and says what a margin is"
+            "'Margin:' and says what a margin is; at most one may begin with 'Reported:'"
         )
     values = {name: f"{threshold:g}" for name, threshold in thresholds.items()}
-    return paragraphs[0], measured_as[0].rstrip(".").format(**values)
+    return statement, measured_as[0].format(**values), "".join(reported)
 
 
 def within(numbers: pd.Series | pd.DataFrame, limit: float) -> pd.Series:

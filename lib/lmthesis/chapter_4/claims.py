@@ -164,6 +164,8 @@ def seeds_grow_alike(similarities: pd.DataFrame) -> Margins:
     """Models of two seeds grow more alike over training, in every layer.
 
     Margin: rise from epoch 1 to the last, by layer.
+
+    Reported: a rise to near 0.64 at most.
     """
     return _growth(similarities, "other seed")
 
@@ -183,6 +185,8 @@ def layers_differ_more_than_seeds(similarities: pd.DataFrame) -> Margins:
     """Two layers of one model are less alike than one layer of two models.
 
     Margin: similarity between seeds, by layer, less that between two layers, by pair, after the last epoch.
+
+    Reported: near 0.64 at most between seeds.
     """
     last = _last(similarities)
     seeds, pairs = (_compared(similarities, name, epoch=last) for name in ("other seed", "other layer"))
@@ -222,6 +226,8 @@ def taggers_below_ceiling(ceiling: pd.DataFrame, trajectories: pd.DataFrame) -> 
 
     Margin: similarity between seeds less that to a tagger, on the same tokens, after the last epoch, at h1
     and h2 for each task.
+
+    Reported: near 0.64 at most between seeds.
     """
     seeds = ceiling.groupby("layer")["svcca"].mean().reindex(list(RECURRENT))  # without pairs, none
     return -_at_last(trajectories).sub(seeds, axis=0)
@@ -233,6 +239,8 @@ def probing_takes_longer(trajectories: pd.DataFrame, probes: pd.DataFrame) -> Ma
 
     Margin: seconds that probes took, divided by those of running models beside taggers and of SVCCA, less
     1.
+
+    Reported: days, against hours with taggers.
     """
     observing = trajectories.groupby(["corpus", "tokens", "seed"])["observing_seconds"].first().sum()
     probing = probes.groupby(["corpus", "seed"])["seconds"].first().sum()

@@ -344,6 +344,8 @@ def not_by_size(rho: pd.DataFrame) -> Margins:
     """The size of gradients at the top layer is hardly anti-correlated with target frequency.
 
     Margin: 0.1 plus the correlation of ‖·‖₁ at h2 with target frequency, by epoch from 1 on.
+
+    Reported: a correlation above −0.1.
     """
     return WEAK + _top_gradient(rho, measure="taxicab").loc[1:]
 
@@ -410,6 +412,8 @@ def more_than_half_help(allocated: pd.DataFrame) -> Margins:
     """In a step of training, more than half of the parameters help.
 
     Margin: share of felt moves to which a fall of loss is allocated, by Simpson's rule, less one half.
+
+    Reported: a little over half of all parameters.
     """
     return _more_than_half(allocated)
 
