@@ -19,7 +19,7 @@ from lmdynamics.observe import gradients
 from lmdynamics.observe.allocation import allocations, by_unit, loss_and_gradient
 from lmdynamics.observe.gradients import GradientError
 from lmdynamics.text.streams import Examples, streams
-from lmthesis import findings, language_models, recorded
+from lmthesis import language_models, ledger, recorded
 from lmthesis.chapter_6 import loss_changes, page, settings
 from lmthesis.chapter_6 import words as of_words
 from lmthesis.chapter_6.claims import CLAIMS
@@ -446,7 +446,7 @@ def test_the_check_of_allocation_tells_rises_from_falls():
 
 def test_what_ran_is_shown_as_it_is_written(tables):
     """`<unk>` is no tag of HTML."""
-    said = findings.Chapters({"chapter_6": tables}, "run")._repr_html_()
+    whole = ledger.Ledger({"chapter_6": [ledger.Column(CLAIMS, tables, is_run=True)]})
+    said = whole.chapter("chapter_6")._repr_html_()
     assert "kept, the words as &lt;unk&gt;" in said
-    assert "<h2>Chapter 6</h2>" in said
-    assert said.count("<small>") >= len(CLAIMS)
+    assert said.count("<tr>") >= len(CLAIMS)

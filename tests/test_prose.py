@@ -6,19 +6,22 @@ import pytest
 from conftest import ROOT
 
 from lmbook import chapters
-from lmdynamics import claims
+from lmdynamics import claims, plots
 from lmdynamics.measures import similarity, sparsity
+from lmthesis.axis import CHECKPOINTS
 from lmthesis.chapter_5.claims import LEAST_PAIRS
 from lmthesis.chapter_6.claims import WEAK
 from lmthesis.chapter_6.words import FREQUENT
 
 VARIANCE = f"{100 * inspect.signature(similarity.svcca).parameters['variance'].default:g} %"
+FIRST, LAST = map(plots.short, CHECKPOINTS.values())
 REPEATED = [
     ("04_similarity", f"that together hold {VARIANCE} of its variance"),
     ("04_similarity", f"for which {VARIANCE} of the variance need so many"),
     ("04_similarity", f"the rule is {VARIANCE} of the *variance*"),
     ("06_sparsity", f"hold {100 * sparsity.SHARE:g} % of the mass"),
     ("06_sparsity", f"as much of the tokens as {FREQUENT * 227e6:,.0f} of the paper's 227 million do"),
+    ("findings", f"the thesis's first checkpoint comes after {FIRST} tokens, its last after {LAST}."),
 ]
 SHOWN = [
     ("05_interdependence", f"{LEAST_PAIRS} pairs"),

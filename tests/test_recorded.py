@@ -6,19 +6,19 @@ import json
 import os
 import re
 import shlex
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 from lmdynamics.ground import storage
 from lmdynamics.ground.storage import StorageError
 from lmthesis import findings, recorded
 from lmthesis.chapter_4 import settings as chapter_4
-from lmthesis.chapter_5 import page, settings
+from lmthesis.chapter_5 import figures, page, settings
 from lmthesis.chapter_5 import study as chapter_5
 from lmthesis.recorded import RESULTS, RecordError, __main__
 
@@ -60,8 +60,9 @@ def test_all_that_is_recorded_stays_small():
 
 
 def test_the_picture_of_the_readme_is_a_recorded_one():
-    assert "data/results/chapter_4-demo/settling.svg" in (RESULTS.parents[1] / "README.md").read_text()
-    assert (RESULTS / "chapter_4-demo" / "settling.svg").read_text().lstrip().startswith("<?xml")
+    assert "(data/results/settling.svg)" in (RESULTS.parents[1] / "README.md").read_text()
+    picture = (RESULTS / "settling.svg").read_text()
+    assert picture.lstrip().startswith("<?xml"), "run: python -m lmthesis.ledger"
 
 
 def test_every_chapter_with_a_study_can_be_recorded():
@@ -287,12 +288,50 @@ def test_results_outside_a_checkout_are_an_error_before_anything_is_computed(mea
     assert measured == []
 
 
-def test_the_picture_of_a_chapter_is_drawn_of_all_slices_as_they_are_recorded(tmp_path, monkeypatch):
-    shutil.copytree(RESULTS / "chapter_4-demo", tmp_path / "chapter_4-demo")
-    path = tmp_path / "chapter_4-demo" / "settling.svg"
-    path.unlink()
-    recorded._draw("chapter_4", path.parent)
-    assert path.read_text().lstrip().startswith("<?xml")
+@pytest.fixture
+def picture(monkeypatch):
+    """The tables of which a picture of chapter 5 was drawn."""
+    drawn = []
+
+    def curves(tables):
+        drawn.append(tables["rule"])
+        return plt.figure()
+
+    monkeypatch.setattr(figures, "PICTURE", curves, raising=False)
+    return drawn
+
+
+def test_the_picture_of_a_chapter_is_of_all_slices_of_its_largest_scale(measured, command, tmp_path, picture):
+    command("chapter_5 smoke")
+    assert not picture
+    command("chapter_5 desktop --seed 0")
+    command("chapter_5 demo")
+    command("chapter_5 desktop --seed 1")
+    assert [table["number"].tolist() for table in picture] == [[0.25]] * 4 + [[0.25, 1.25]]
+    assert (tmp_path / "curves.svg").read_text().lstrip().startswith("<?xml")
+    assert not plt.get_fignums()
+
+
+def test_a_chapter_without_a_picture_draws_none(measured, command, tmp_path):
+    command("chapter_5 demo --seed 0")
+    assert [path.name for path in tmp_path.iterdir()] == ["chapter_5-demo"]
+
+
+def test_scales_are_named_the_smallest_first_without_smoke_and_other_texts(measured, command, tmp_path):
+    for given in ("smoke", "gpu --articles 3", "desktop --seed 0", "demo --seed 0"):
+        command(f"chapter_5 {given}")
+    assert recorded.scale_names("chapter_5", tmp_path) == ("demo", "desktop")
+    assert recorded.scale_names("chapter_4", tmp_path) == ()
+
+
+def test_a_recording_among_our_results_writes_the_sentence_of_the_readme(measured, monkeypatch, tmp_path):
+    written = []
+    monkeypatch.setattr(__main__.ledger, "write_readme", lambda: written.append(1))
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    for folder in (tmp_path / "elsewhere", tmp_path):
+        monkeypatch.setattr("sys.argv", f"recorded chapter_5 smoke --seed 0 --folder {folder}".split())
+        __main__.main()
+    assert written == [1]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 What a run is kept under changes with the code cells, the parameters, every definition of the library and of
 the book's experiments that the cells reach, the recorded results that they can read, the tagged corpora at
-hand if they tag, and the versions of Python, NumPy and PyTorch; prose does not count.
+hand if they tag, the figures that they link to, and the versions of Python, NumPy and PyTorch; prose does not
+count.
 """
 
 import ast
@@ -105,6 +106,7 @@ def key(notebook: NotebookNode, parameters: dict[str, Any]) -> str:
         "parameters": parameters,
         "library": provenance.text_fingerprint(code),  # as its files are: a kernel imports them anew
         "recorded": _recorded(_reached(code)),
+        "places": _places(_reached(code)),
         "versions": [sys.version_info[:2], version("numpy"), version("torch")],
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
@@ -363,6 +365,15 @@ def _recorded(reached: set[str]) -> dict[str, str]:
     return {
         path.relative_to(RESULTS).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
     }
+
+
+def _places(reached: set[str]) -> list[list[str]]:
+    """Return where pages decide findings, if the module is reached that links to there."""
+    if f"{EXPERIMENTS}.places" not in reached:
+        return []
+    from lmthesis import places
+
+    return [[*finding, place.address] for finding, place in sorted(places.by_finding().items())]
 
 
 def _for_a_page(output: NotebookNode) -> NotebookNode:

@@ -315,9 +315,10 @@ class Claims(dict[str, Claim]):
         Returns
         -------
         pandas.DataFrame
-            One row per claim: `finding`, `source` with what it reports, `verdict`; of its weakest cell the name, `weakest`, the
-            `margin` (a number) and the ends of its interval, `low` and `high`; the number of `cells` and how
-            many are `positive`; the number of `seeds`; what is to be said of the `rule`.
+            One row per claim: `finding`, `source` with what it reports, `verdict`; of its weakest cell the
+            name, `weakest`, the `margin` (a number) and the ends of its interval, `low` and `high`; the
+            number of `cells` and how many are `positive`; the number of `seeds`; what is to be said of the
+            `rule`.
         """
         rows = []
         for claim in self._decided_by(tables):

@@ -6,7 +6,6 @@
 import datetime
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from markupsafe import Markup
 from lmdynamics import claims
 from lmdynamics.claims import ERROR, Claims
 from lmthesis import html, recorded
-from lmthesis.recorded import Tables, Top
+from lmthesis.recorded import Tables
 
 
 def chapters() -> dict[str, Claims]:
@@ -39,22 +38,6 @@ def results(scale_name: str, *, source: str = "run") -> dict[str, Tables]:
     return by_chapter
 
 
-def verdict_counts(results: Mapping[str, Tables]) -> pd.DataFrame:
-    """Return how many findings of each chapter have which verdict.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per chapter, one column per verdict.
-    """
-    known = chapters()
-    outcomes = {
-        name.replace("_", " "): known[name].verdict_table(tables)["verdict"].tolist()
-        for name, tables in results.items()
-    }
-    return claims.verdict_counts(outcomes)
-
-
 def by_chance(results: Mapping[str, Tables]) -> html.Paragraph:
     """Return how many findings would have a verdict though every margin were 0, in a sentence."""
     known = chapters()
@@ -63,26 +46,6 @@ def by_chance(results: Mapping[str, Tables]) -> html.Paragraph:
         f"Were every margin 0 in truth, chance alone would make at most {100 * ERROR:g} % of findings hold, "
         f"and as many not hold: of these {count} findings {count * ERROR:.1f} each."
     )
-
-
-@dataclass(frozen=True)
-class Chapters:
-    """The verdicts on all claims, chapter by chapter, each with what ran."""
-
-    results: Mapping[str, Tables]
-    source: str
-
-    def _repr_html_(self) -> str:
-        known, parts = chapters(), []
-        for name, tables in self.results.items():
-            ran = html.markup(html.table(tables["properties"]))
-            parts += [
-                f"<h2>{name.replace('_', ' ').capitalize()}</h2>",
-                Top(tables["ran"], self.source)._repr_html_(),
-                html.markup(styled(known[name].verdict_table(tables))),
-                f"<details><summary>What ran</summary>{ran}</details>",
-            ]
-        return "\n".join(parts)
 
 
 def thresholds(results: Mapping[str, Tables]) -> html.Styler:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+from matplotlib import pyplot as plt
 
 import lmthesis
 from lmdynamics import plots
@@ -129,12 +130,16 @@ def largest(study: Study, ran: pd.DataFrame, folder: Path = RESULTS) -> Tables:
     """
     chapter, tables = chapter_of(study), Tables()
     read_here = ran["tokens_read"].max()
-    for name in NAMES:
-        if _slices(_home(folder, chapter, name)):
-            there = read(chapter, name, folder=folder).tables
-            if there["ran"]["tokens_read"].max() > read_here:
-                tables, read_here = there, there["ran"]["tokens_read"].max()
+    for name in scale_names(chapter, folder):
+        there = read(chapter, name, folder=folder).tables
+        if there["ran"]["tokens_read"].max() > read_here:
+            tables, read_here = there, there["ran"]["tokens_read"].max()
     return tables
+
+
+def scale_names(chapter: str, folder: Path = RESULTS) -> tuple[str, ...]:
+    """Return at which scales a chapter is recorded on their own text, the smallest first, without `smoke`."""
+    return tuple(name for name in NAMES if name != "smoke" and _slices(_home(folder, chapter, name)))
 
 
 def ran_table(scale: Settings, tokens: int) -> pd.DataFrame:
@@ -240,8 +245,22 @@ def record(
         for name, table in {**{name: tables[name] for name in kept}, RULES: rules}.items()
     }
     storage.write_folder(home, {**contents, ABOUT: _sealed(about, contents)})
-    _draw(chapter, home.parent)
+    draw(chapter, folder)
     return home
+
+
+def draw(chapter: str, folder: Path = RESULTS) -> None:
+    """Draw the chapter's picture, if it has one, of the largest scale at which the chapter is recorded."""
+    picture = getattr(_module(chapter, "figures"), "PICTURE", None)
+    scales = scale_names(chapter, folder)
+    if picture is None or not scales:
+        return
+    plots.use_style()
+    drawn = io.BytesIO()
+    figure = picture(read(chapter, scales[-1], folder=folder).tables)
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    storage.write(folder / f"{picture.__name__}.svg", drawn.getvalue())
 
 
 def is_recorded(
@@ -481,18 +500,6 @@ def _table(content: bytes) -> pd.DataFrame:
         words = [name for name in truths if not texts[name].isin(["True", "False"]).all()]
         table = table.assign(**texts[words])
     return table
-
-
-def _draw(chapter: str, home: Path) -> None:
-    """Draw the chapter's picture, if it has one, from all that is recorded of a scale."""
-    picture = getattr(_module(chapter, "figures"), "PICTURE", None)
-    if picture is None:
-        return
-    plots.use_style()
-    drawn = io.BytesIO()
-    tables = _concatenation(map(_tables, _slices(home)))
-    picture(tables).savefig(drawn, format="svg", metadata={"Date": None})
-    storage.write(home / f"{picture.__name__}.svg", drawn.getvalue())
 
 
 def _sealed(about: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from lmdynamics.ground import paths
-from lmthesis import recorded
+from lmthesis import ledger, recorded
 from lmthesis.recorded import drift
 from lmthesis.recorded.recording import Recording
 from lmthesis.scales import NAMES
@@ -54,6 +54,8 @@ def main() -> None:
     os.nice(NICENESS)
     for home in work.record(again=call.again):
         print(f"recorded in {home}", flush=True)
+    if call.folder == recorded.RESULTS:
+        ledger.write_readme()
 
 
 def _check(work: Recording) -> int:
