@@ -46,18 +46,15 @@ def settling(
     matplotlib.figure.Figure
     """
     figure, ax = plt.subplots(figsize=(7, 3))
-    plots.over_training(final(tables), ax, y="svcca", by="layer", colours=plots.LAYERS)
+    own = axis.whole(tables, "similarities").query("comparison == 'final'")
+    plots.over_training(own, ax, y="svcca", by="layer", colours=plots.LAYERS)
     if recorded:
-        plots.over_training(final(recorded), ax, y="svcca", by="layer", colours=plots.LAYERS, line="-.")
+        beside = axis.whole(recorded, "similarities").query("comparison == 'final'")
+        plots.over_training(beside, ax, y="svcca", by="layer", colours=plots.LAYERS, line="-.")
         axis.name_recorded(ax, recorded)
     plots.mark_rescalings(tables["losses"], ax)
     axis.mark_thesis(ax)
     return figure
-
-
-def final(tables: Mapping[str, pd.DataFrame], comparison: str = "final") -> pd.DataFrame:
-    """Rows of one comparison, those from within the first epoch included."""
-    return axis.whole(tables, "similarities").query("comparison == @comparison")
 
 
 def between_epochs(table: pd.DataFrame, axes: Iterable[Axes]) -> list[Axes]:
