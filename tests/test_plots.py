@@ -40,6 +40,8 @@ def test_a_baseline_is_dashed_and_not_in_the_legend(ax):
 
 def test_tokens_read_are_on_a_logarithmic_axis_with_the_untrained_network_at_its_left(ax):
     plots.over_training(TABLE, ax, y="svcca", by="layer", colours=plots.LAYERS)
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_xticklabels()][:3] == ["0", "1K", "2K"]
     at = [ax.transData.transform((tokens, 0))[0] for tokens in (0, 1_000, 10_000, 100_000)]
     assert at[0] < at[1] < at[2]
     assert at[3] - at[2] == pytest.approx(at[2] - at[1])

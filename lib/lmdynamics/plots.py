@@ -227,7 +227,10 @@ def training_axis(ax: Axes, tokens: pd.Series) -> Axes:
     if ax.get_xscale() == "symlog":
         first = min(first, ax.xaxis.get_transform().linthresh)  # type: ignore[attr-defined]
     ax.set_xscale("symlog", linthresh=first, linscale=0.4)
-    ax.xaxis.set_major_locator(FixedLocator([0, *(10.0**n for n in range(15) if 10.0**n >= first)]))
+    last = max(tokens.max(), ax.dataLim.x1 if np.isfinite(ax.dataLim.x1) else 0)
+    digits = (1, 2, 5) if last < 50 * first else (1,)  # powers of ten alone would be too few
+    ticks = (digit * 10.0**power for power in range(15) for digit in digits)
+    ax.xaxis.set_major_locator(FixedLocator([0, *(tick for tick in ticks if tick >= first)]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda number, _: short(number))
     ax.set_xlabel("tokens read")
