@@ -1,3 +1,5 @@
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -54,6 +56,27 @@ def test_tokens_read_are_on_a_logarithmic_axis_with_the_untrained_network_at_its
     ax.figure.canvas.draw()
     shown = [label.get_text() for label in ax.get_xticklabels()]
     assert shown[:7] == ["0", "10", "100", "1K", "10K", "100K", "1M"]
+
+
+@pytest.mark.parametrize("width", [2.5, 4, 7, 12])
+@pytest.mark.parametrize("first", [1.4e3, 3.5e5, 7e6])
+@pytest.mark.parametrize("marked", [True, False])
+def test_no_tick_label_covers_another(width, first, marked):
+    fig, ax = plt.subplots(figsize=(width, 3), layout="constrained")
+    table = TABLE.assign(tokens_read=first * TABLE["tokens_read"] / 1_000)
+    plots.over_training(table, ax, y="svcca", by="layer", colours=plots.LAYERS)
+    if marked:
+        plots.milestones(ax, {"first": 227e6, "last": 11.35e9})
+    fig.canvas.draw()
+    left, right = sorted(ax.get_xlim())
+    boxes = [
+        label.get_window_extent()
+        for label, at in zip(ax.get_xticklabels(), ax.get_xticks(), strict=True)
+        if left <= at <= right
+    ]
+    assert len(boxes) >= 2
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+    plt.close(fig)
 
 
 def test_large_numbers_are_short():

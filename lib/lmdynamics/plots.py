@@ -6,7 +6,7 @@ Texts from elsewhere, such as words of a corpus, are drawn as they are written: 
 Matplotlib, `literal_html` for plotly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from typing import Any, Literal
@@ -22,7 +22,7 @@ with extra("plots"):
     from cycler import cycler
     from matplotlib import font_manager
     from matplotlib.axes import Axes
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from matplotlib.ticker import Locator, NullLocator
 
 TOKENS = "tokens_read"
 """Column of the abscissa of whatever is drawn over training."""
@@ -227,14 +227,35 @@ def training_axis(ax: Axes, tokens: pd.Series) -> Axes:
     if ax.get_xscale() == "symlog":
         first = min(first, ax.xaxis.get_transform().linthresh)  # type: ignore[attr-defined]
     ax.set_xscale("symlog", linthresh=first, linscale=0.4)
-    last = max(tokens.max(), ax.dataLim.x1 if np.isfinite(ax.dataLim.x1) else 0)
-    digits = (1, 2, 5) if last < 50 * first else (1,)  # powers of ten alone would be too few
-    ticks = (digit * 10.0**power for power in range(15) for digit in digits)
-    ax.xaxis.set_major_locator(FixedLocator([0, *(tick for tick in ticks if tick >= first)]))
+    ax.xaxis.set_major_locator(_Places())
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda number, _: short(number))
     ax.set_xlabel("tokens read")
     return ax
+
+
+class _Places(Locator):
+    """Ticks of `training_axis`: 0 and as many round numbers as have room for their labels."""
+
+    _INCHES = 0.5  # of a label
+
+    def __call__(self) -> Sequence[float]:
+        """Return where ticks stand, given what is seen of the axis and how wide it is drawn."""
+        axis: Any = self.axis
+        first, last = float(axis.get_transform().linthresh), float(max(axis.get_view_interval()))
+        return self.tick_values(first, last, axes=axis.axes)
+
+    def tick_values(self, vmin: float, vmax: float, axes: Axes | None = None) -> Sequence[float]:
+        """Return where ticks stand from the first number above 0 to the last that is seen."""
+        width = axes.bbox.width / axes.figure.dpi if axes else 5.0
+        room = max(2, int(width / self._INCHES) - 1)
+        powers = [10.0**power for power in range(int(np.floor(np.log10(vmin))), 16)]
+        dense = [tick * digit for tick in powers for digit in (1, 2, 5) if vmin <= tick * digit <= vmax]
+        if 3 * np.log10(vmax / vmin) + 1 <= room:  # evenly spaced, more or less
+            return [0.0, *dense]
+        sparse = [tick for tick in powers if vmin <= tick <= vmax]
+        ticks = sparse if len(sparse) > 1 else dense
+        return [0.0, *ticks[:: max(1, -(-len(ticks) // room))]]
 
 
 def short(number: float | int | np.integer) -> str:

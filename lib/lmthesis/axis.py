@@ -16,11 +16,11 @@ def mark_thesis(ax: Axes) -> Axes:
     return plots.milestones(ax, CHECKPOINTS)
 
 
-def name_recorded(ax: Axes, recorded: Mapping[str, pd.DataFrame]) -> Axes:
-    """Say above a figure that dash-dotted lines are those of a recorded run."""
+def name_recorded(ax: Axes, recorded: Mapping[str, pd.DataFrame], *, lines: str = "dash-dotted: ") -> Axes:
+    """Say above axes which recorded run they show, and by which lines if not by all."""
     ran = recorded["ran"]
     tokens, seeds = plots.short(ran["tokens_read"].max()), ", ".join(map(str, ran["seed"]))
-    said = f"dash-dotted: recorded, scale {ran['scale'].iloc[0]}, {tokens} tokens, seeds {seeds}"
+    said = f"{lines}recorded, scale {ran['scale'].iloc[0]}, {tokens} tokens, seeds {seeds}"
     ax.annotate(plots.literal(said), (0, 1.01), xycoords="axes fraction", fontsize="x-small", color="0.35")
     return ax
 

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from lmdynamics.measures.probes import RANDOM
+from lmthesis import axis
 from lmthesis.chapter_4.claims import CLAIMS
 from lmthesis.chapter_4.trajectories import MEASURES
 
@@ -106,6 +107,12 @@ def curves(table: pd.DataFrame, ceiling: pd.DataFrame | None = None) -> dict[str
     )
     baselines = {":": shuffled, "--": permuted.drop(columns="task")}
     return {"table": true, "baselines": baselines if ceiling is None else {**baselines, "-.": ceiling}}
+
+
+def output_curves(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Parts for `figures.panels` of output taggers on the shared text, over all of training."""
+    output = axis.whole(tables, "trajectories").query("shared and tagger == 'output'")
+    return {**curves(output, ceiling=tables["ceiling"]), "losses": tables["losses"]}
 
 
 def both_texts(own: pd.DataFrame, beside: pd.DataFrame) -> dict[str, Any]:
