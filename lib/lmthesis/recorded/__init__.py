@@ -233,7 +233,7 @@ def record(
         "tokens_read": sum(settings.training.epochs * len(parts.train.inputs) for settings, parts in trained),
         "seconds_of_training": round(sum(runs.seconds(*each) for each in trained)),
         "seconds": round(time.monotonic() - begun),
-        "precision": "float32",
+        "precision": "bfloat16" if scale.training.bf16 else "float32",
         "threads": 1,  # of each job
         "code": code,
         **checkout,
